@@ -1,0 +1,73 @@
+/*
+ * bits.h - operations on runs of bits in byte-addressed memory.
+ *
+ * A run is `nbits` bits, nbits >= 1, of which the first is bit `skip` (0..7, LSB first) of *bytes.
+ * `bytes` is any byte address. No function reads or writes a byte that holds none of the run's
+ * bits, and none changes a bit outside of the run. The layout is the same on every host.
+ */
+#ifndef IOVA_BITS_H
+#define IOVA_BITS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+/* Sets all; a bit that another thread or process sets meanwhile stays set. */
+void iova_bits_set(uint8_t *bytes, unsigned skip, uint64_t nbits);
+
+/* The same, and the number of bits that this call turned from 0 to 1: of any two callers that set
+ * the same bit, one counts it. */
+uint64_t iova_bits_test_and_set(uint8_t *bytes, unsigned skip, uint64_t nbits);
+
+/* Clears all. Bits beside the run that are set meanwhile stay set. */
+void iova_bits_clear(uint8_t *bytes, unsigned skip, uint64_t nbits);
+
+/* Number of ones. */
+uint64_t iova_bits_count(const uint8_t *bytes, unsigned skip, uint64_t nbits);
+
+/* One byte 0 or 1 for each bit. */
+void iova_bits_expand(const uint8_t *bytes, unsigned skip, uint64_t nbits, uint8_t *mask);
+
+/* True where both runs, which start at the same bit of a byte, are equal. */
+bool iova_bits_equal(const uint8_t *a, const uint8_t *b, unsigned skip, uint64_t nbits);
+
+/* Copies whole bytes from one run to another that starts at the same bit of a byte; the bits of
+ * the first and the last byte that are not in the run become 0. */
+void iova_bits_copy(uint8_t *to, const uint8_t *from, unsigned skip, uint64_t nbits);
+
+/* 8 bytes as a word whose bit n is bit n of the run, on any host and at any address. */
+static inline uint64_t iova_bits_load64(const uint8_t *bytes)
+{
+    uint64_t word;
+    memcpy(&word, bytes, sizeof(word));
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    word = __builtin_bswap64(word);
+#endif
+    return word;
+}
+
+/* Mask of the bits of a byte from bit `skip` (0..7) on. */
+static inline uint8_t iova_bits_from(unsigned skip)
+{
+    return (uint8_t)(0xffu << skip);
+}
+
+/* Mask of the bits of a byte up to bit `last` (0..7), inclusive. */
+static inline uint8_t iova_bits_upto(unsigned last)
+{
+    return (uint8_t)(0xffu >> (7 - last));
+}
+
+static inline unsigned iova_popcount64(uint64_t word)
+{
+#if defined(__GNUC__) || defined(__clang__)
+    return (unsigned)__builtin_popcountll(word);
+#else
+    word = word - ((word >> 1) & 0x5555555555555555u);
+    word = (word & 0x3333333333333333u) + ((word >> 2) & 0x3333333333333333u);
+    word = (word + (word >> 4)) & 0x0f0f0f0f0f0f0f0fu;
+    return (unsigned)((word * 0x0101010101010101u) >> 56);
+#endif
+}
+
+#endif

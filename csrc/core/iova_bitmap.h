@@ -1,0 +1,209 @@
+/*
+ * iova_bitmap.h - the public C API of the dirty-page bitmap engine.
+ *
+ * An IOVA bitmap holds one bit for each page of a range of I/O virtual addresses, in the caller's
+ * own memory. The memory is reached through windows: at most window_pages host pages of bitmap
+ * that a pin backend has made present, and the IOVA range that those bytes stand for.
+ *
+ * Addresses and lengths are bytes of IOVA unless a name says otherwise. Bit n is bit n % 8 (LSB
+ * first) of byte n / 8. Every function that can fail returns a negative errno and has then done
+ * exactly what its report says.
+ *
+ * This header and the files beside it know nothing of Python.
+ */
+#ifndef IOVA_BITMAP_H
+#define IOVA_BITMAP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct iova_bitmap;
+
+/* What never changes after alloc. `last` is the last address of the range, so that a range that
+ * ends at 2**64 can be told. */
+struct iova_bitmap_geometry {
+    uint64_t iova;
+    uint64_t length;
+    uint64_t last;
+    uint64_t page_size;
+    unsigned pgshift; /* log2(page_size) */
+    uint64_t nbits;   /* pages; the last may be a part of one */
+    uint64_t nbytes;  /* bytes of bitmap that are used */
+};
+
+/* The pinned part of the bitmap. npages is 0 where there is none. */
+struct iova_bitmap_window {
+    uint64_t iova;       /* first address it stands for */
+    uint64_t length;     /* bytes of IOVA, cut at the end of the range */
+    uint64_t base_index; /* its first byte of bitmap */
+    uint64_t pgoff;      /* offset of that byte in its host page */
+    uint64_t npages;     /* host pages of bitmap */
+};
+
+struct iova_bitmap_stats {
+    uint64_t pins;              /* pin calls that delivered */
+    uint64_t unpins;            /* unpin calls */
+    uint64_t pinned_pages;      /* host pages pinned now */
+    uint64_t peak_pinned_pages; /* the most that were ever pinned at once */
+    uint64_t moves;             /* windows taken as the present one */
+};
+
+/*
+ * What an operation did. `pages` is what it counted: pages dirty (count), or pages that were clean
+ * before (set with IOVA_BITMAP_COUNT; after a failed set, always). `iova` and `length` are the part
+ * that was not done, where a pin failed; otherwise length is 0.
+ */
+struct iova_bitmap_report {
+    uint64_t pages;
+    uint64_t iova;
+    uint64_t length;
+};
+
+enum iova_bitmap_flags {
+    IOVA_BITMAP_CLIP = 1,  /* do the part of the range that is inside, instead of -ERANGE */
+    IOVA_BITMAP_COUNT = 2, /* set: count the pages that were clean before */
+};
+
+enum iova_bitmap_access {
+    IOVA_BITMAP_READ,  /* the pages will be read only */
+    IOVA_BITMAP_WRITE, /* the pages will be written */
+};
+
+/*
+ * A pin backend. Addresses are multiples of the host's page size.
+ *
+ * pin    makes up to npages host pages present: the number delivered from the first on, 1 to
+ *        npages, or a negative errno where not even the first could be had.
+ * unpin  gives back what one pin delivered.
+ * touch  may be NULL. Makes pages inside a window that was taken earlier present again (a file may
+ *        have been truncated since); same result as pin, nothing to give back.
+ */
+struct iova_bitmap_pin_ops {
+    int64_t (*pin)(void *context, uintptr_t address, uint64_t npages,
+                   enum iova_bitmap_access access);
+    void (*unpin)(void *context, uintptr_t address, uint64_t npages);
+    int64_t (*touch)(void *context, uintptr_t address, uint64_t npages,
+                     enum iova_bitmap_access access);
+};
+
+/* The built-in backends: "none" (translation only), "populate" (MADV_POPULATE_WRITE), "mlock".
+ * 0, -EINVAL for an unknown name, -ENOTSUP where this platform or kernel does not have it. */
+int iova_bitmap_pin_backend(const char *name, const struct iova_bitmap_pin_ops **ops);
+
+struct iova_bitmap_options {
+    uint64_t window_pages;                 /* 0: host page size / sizeof(void *) */
+    const struct iova_bitmap_pin_ops *pin; /* NULL: "none" */
+    void *pin_context;                     /* handed to each call of pin */
+};
+
+/*
+ * Validates a geometry. -EINVAL: length 0, or a page size that is no power of two.
+ * -EOVERFLOW: the range ends beyond 2**64.
+ */
+int iova_bitmap_geometry_init(struct iova_bitmap_geometry *geometry, uint64_t iova, uint64_t length,
+                              uint64_t page_size);
+
+/* Bytes of bitmap for `length` bytes of IOVA; 0 for length 0. page_size is a power of two. */
+uint64_t iova_bitmap_nbytes(uint64_t length, uint64_t page_size);
+
+/*
+ * Makes a bitmap over `size` bytes at `data`, any byte address, which must outlive it. Pins nothing
+ * and touches no byte. Errors of iova_bitmap_geometry_init, -ENOSPC where size is less than the
+ * geometry's nbytes, -EFAULT where data is NULL, -ENOMEM.
+ */
+int iova_bitmap_alloc(uint64_t iova, uint64_t length, uint64_t page_size, void *data, uint64_t size,
+                      const struct iova_bitmap_options *options, struct iova_bitmap **bitmap);
+
+/* Releases the present window and the bitmap. NULL is allowed. The caller's memory stays. */
+void iova_bitmap_free(struct iova_bitmap *bitmap);
+
+/* Gives the present window back; the next operation takes a new one. */
+void iova_bitmap_release(struct iova_bitmap *bitmap);
+
+/*
+ * Marks (or clears) every page that [iova, iova + length) touches. Length 0 is a no-op. `report`
+ * may be NULL. -ERANGE: not all inside and no IOVA_BITMAP_CLIP, nothing was done. -EOVERFLOW: the
+ * range wraps 2**64. Any other error is the pin backend's; the report says what is left to do.
+ */
+int iova_bitmap_set(struct iova_bitmap *bitmap, uint64_t iova, uint64_t length, unsigned flags,
+                    struct iova_bitmap_report *report);
+int iova_bitmap_clear(struct iova_bitmap *bitmap, uint64_t iova, uint64_t length, unsigned flags,
+                      struct iova_bitmap_report *report);
+
+/* Clears the whole bitmap through a window of its own. */
+int iova_bitmap_reset(struct iova_bitmap *bitmap, struct iova_bitmap_report *report);
+
+/* 1 where the page of `iova` is dirty, 0 where it is clean; -ERANGE or the backend's errno. */
+int iova_bitmap_test(struct iova_bitmap *bitmap, uint64_t iova);
+
+/* Counts the dirty pages that the range touches into report->pages. Errors as iova_bitmap_set. */
+int iova_bitmap_count(struct iova_bitmap *bitmap, uint64_t iova, uint64_t length, unsigned flags,
+                      struct iova_bitmap_report *report);
+
+/* A run of dirty pages, cut to the range that was asked for. */
+struct iova_bitmap_range {
+    uint64_t iova;
+    uint64_t length;
+};
+
+/*
+ * The dirty runs of the range, ascending and maximal, in *count rows at *ranges, which the caller
+ * gives back with iova_bitmap_ranges_free. Errors as iova_bitmap_set, and -ENOMEM with a report of
+ * length 0; after an error there is nothing to give back.
+ */
+int iova_bitmap_ranges(struct iova_bitmap *bitmap, uint64_t iova, uint64_t length, unsigned flags,
+                       struct iova_bitmap_range **ranges, uint64_t *count,
+                       struct iova_bitmap_report *report);
+void iova_bitmap_ranges_free(void *ranges);
+
+/* Copies the content, nbytes bytes; the bits behind the last page are 0 in the copy. */
+int iova_bitmap_read(struct iova_bitmap *bitmap, uint8_t *bytes, struct iova_bitmap_report *report);
+
+/* One byte for each page, nbits of them: 1 where it is dirty, else 0. */
+int iova_bitmap_to_mask(struct iova_bitmap *bitmap, uint8_t *mask,
+                        struct iova_bitmap_report *report);
+
+/* 1 where both, which have the same geometry, hold the same content, else 0. */
+int iova_bitmap_equal(struct iova_bitmap *a, struct iova_bitmap *b,
+                      struct iova_bitmap_report *report);
+
+/* Called with a range of the bitmap. A result other than 0 ends the walk and is its result. The
+ * callback may use the bitmap, and walk it again, but not free it. */
+typedef int (*iova_bitmap_fn_t)(struct iova_bitmap *bitmap, uint64_t iova, uint64_t length,
+                                void *opaque);
+
+/* Calls fn once with the whole range. */
+int iova_bitmap_for_each(struct iova_bitmap *bitmap, void *opaque, iova_bitmap_fn_t fn);
+
+/* Calls fn once for each window in ascending order; that window is the present one during the call,
+ * and the last one stays. A backend's error ends the walk, *failed (may be NULL) says where. */
+int iova_bitmap_for_each_window(struct iova_bitmap *bitmap, void *opaque, iova_bitmap_fn_t fn,
+                                struct iova_bitmap_report *failed);
+
+/* The window that an ascending walk takes at `base_index` when the pin delivers in full. Arithmetic
+ * only. base_index is less than the geometry's nbytes. */
+void iova_bitmap_window_at(const struct iova_bitmap *bitmap, uint64_t base_index,
+                           struct iova_bitmap_window *window);
+
+/* Bytes of bitmap that a window covers. */
+uint64_t iova_bitmap_window_nbytes(const struct iova_bitmap *bitmap,
+                                   const struct iova_bitmap_window *window);
+
+const struct iova_bitmap_geometry *iova_bitmap_geometry(const struct iova_bitmap *bitmap);
+/* The present window; its npages is 0 where none is taken. */
+const struct iova_bitmap_window *iova_bitmap_present_window(const struct iova_bitmap *bitmap);
+const struct iova_bitmap_stats *iova_bitmap_stats(const struct iova_bitmap *bitmap);
+uint64_t iova_bitmap_window_pages(const struct iova_bitmap *bitmap);
+
+/* The host's page size in bytes. */
+uint64_t iova_bitmap_host_page_size(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,64 @@
+/*
+ * window.h - windows on the bitmap's memory, and the cursor that walks a range through them.
+ *
+ * No byte of a bitmap is read or written but through a cursor: it takes windows, one after the
+ * other, from the pin backend, so that memory that is gone is an error and not a dead process.
+ */
+#ifndef IOVA_WINDOW_H
+#define IOVA_WINDOW_H
+
+#include "internal.h"
+
+/*
+ * Takes `window` from bitmap byte `byte` on, over at most `wanted` bytes (>= 1), after it has given
+ * back what it held. 0, or the backend's negative errno, with nothing held. A backend may call
+ * back into the bitmap: what a nested operation left in `window` is given back too.
+ */
+int iova_window_take(struct iova_bitmap *bitmap, struct iova_window *window, uint64_t byte,
+                     uint64_t wanted, enum iova_bitmap_access access);
+
+/* Gives back what the window holds, if anything. */
+void iova_window_release(struct iova_bitmap *bitmap, struct iova_window *window);
+
+/* A piece of a range that may be read or written now: bits `first_bit` to `first_bit + nbits - 1`,
+ * the first being bit `skip` of *bytes. */
+struct iova_chunk {
+    uint8_t *bytes;
+    unsigned skip;
+    uint64_t first_bit;
+    uint64_t nbits;
+    bool last; /* nothing of the range follows */
+};
+
+struct iova_cursor {
+    struct iova_bitmap *bitmap;
+    struct iova_window *window; /* the bitmap's present one, or `own` */
+    struct iova_window own;
+    enum iova_bitmap_access access;
+    uint64_t next_bit;
+    uint64_t last_bit;
+    bool done;
+};
+
+/* Walks the span in the present window, which stays when the walk ends. For writing. */
+void iova_cursor_open_present(struct iova_cursor *cursor, struct iova_bitmap *bitmap,
+                              const struct iova_span *span);
+
+/* Walks the span in windows of its own, no longer than the span needs; iova_cursor_close gives the
+ * last one back. The cursor must not be moved in memory while it is open. */
+void iova_cursor_open_own(struct iova_cursor *cursor, struct iova_bitmap *bitmap,
+                          const struct iova_span *span, enum iova_bitmap_access access);
+
+/* 1 and the next chunk, 0 at the end, or the backend's negative errno. */
+int iova_cursor_next(struct iova_cursor *cursor, struct iova_chunk *chunk);
+
+void iova_cursor_close(struct iova_cursor *cursor);
+
+/*
+ * The part of the span that the cursor has not delivered, when it ended with an error: from the
+ * larger of the range's start and the start of the first page not delivered, to the range's end.
+ */
+void iova_cursor_undone(const struct iova_cursor *cursor, const struct iova_span *span,
+                        struct iova_bitmap_report *report);
+
+#endif

@@ -1,0 +1,173 @@
+/*
+ * binding.h - what the files of the extension module iovabitmap._core share.
+ *
+ * The binding parses arguments, calls the engine and turns what comes back into Python objects. It
+ * decides nothing about bitmaps: that is csrc/core. Built against the limited API of CPython 3.11
+ * unless setup.py says otherwise.
+ */
+#ifndef IB_BINDING_H
+#define IB_BINDING_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <structmember.h>
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "iova_bitmap.h"
+
+/* One for each module object, so that interpreters share nothing. */
+struct ib_state {
+    PyTypeObject *bitmap_type;
+    PyTypeObject *memory_type;
+    PyTypeObject *window_iterator_type;
+    PyTypeObject *write_tracker_type;
+    PyObject *window_class; /* named tuples */
+    PyObject *stats_class;
+    PyObject *pin_error;
+    PyObject *range_error;
+    PyObject *restore; /* rebuilds a pickled bitmap */
+    PyObject *ndarray; /* numpy.ndarray, once the first array was asked for; else NULL */
+};
+
+extern struct PyModuleDef ib_module;
+
+/* The state behind one of the module's types or a subclass; NULL and TypeError. */
+struct ib_state *ib_state_of_type(PyTypeObject *type);
+
+/* ---- arguments (args.c) ---- */
+
+/* The arguments of one function, for error messages and lookup by name. */
+struct ib_signature {
+    const char *name;
+    int required;   /* the first so many have no default */
+    int positional; /* the first so many can be given by position */
+    int total;
+    const char *const *names;
+};
+
+/* Sorts a METH_FASTCALL | METH_KEYWORDS call into out[total], NULL where not given. 0 or -1. */
+int ib_parse(const struct ib_signature *signature, PyObject *const *args, Py_ssize_t nargs,
+             PyObject *kwnames, PyObject **out);
+
+/* An int of 0 to 2**64 - 1: TypeError without __index__, ValueError outside. 0 or -1. */
+int ib_u64(PyObject *object, const char *name, uint64_t *value);
+
+/* ---- errors (errors.c) ---- */
+
+int ib_add_exceptions(PyObject *module, struct ib_state *state);
+
+/*
+ * Raises what a failed engine call means, and returns NULL: the exception that a pin object raised,
+ * as the cause of a PinError where it is an OSError; a PinError where the report says that a part
+ * was not done; else an IOVARangeError for the range that was asked for, or MemoryError.
+ */
+PyObject *ib_raise(struct ib_state *state, const struct iova_bitmap_geometry *geometry, int error,
+                   const struct iova_bitmap_report *report, uint64_t iova, uint64_t length);
+
+/* The current exception, normalized, with its traceback; NULL where there is none. And back again:
+ * takes over the reference, and `cause`, which may be NULL and stays the caller's. */
+PyObject *ib_take_exception(void);
+void ib_put_exception(PyObject *exception, PyObject *cause);
+
+/* ValueError for a geometry that the engine refuses. */
+void ib_raise_geometry(int error, uint64_t iova, uint64_t length, PyObject *page_size);
+
+/* ---- the bytes of a bitmap or an array (memory_type.c) ---- */
+
+extern PyType_Spec ib_memory_spec;
+
+/* Holds the one Py_buffer of a caller's object: contiguous, and writable where `writable`. */
+PyObject *ib_memory_from_object(struct ib_state *state, PyObject *object, bool writable);
+/* Zeroed memory of its own, page-aligned where it fills a page. */
+PyObject *ib_memory_zeroed(struct ib_state *state, uint64_t size);
+/* Takes over memory that `release` gives back, also where this fails. */
+PyObject *ib_memory_adopt(struct ib_state *state, void *bytes, uint64_t size,
+                          void (*release)(void *));
+uint8_t *ib_memory_bytes(PyObject *memory);
+uint64_t ib_memory_size(PyObject *memory);
+
+/* A writable array over the memory from its first byte on, which it keeps alive. `columns` 0: of
+ * one dimension. */
+PyObject *ib_array(struct ib_state *state, PyObject *memory, const char *dtype, uint64_t rows,
+                   uint64_t columns);
+
+/* ---- the bitmap (bitmap_*.c) ---- */
+
+struct ib_bitmap {
+    PyObject_HEAD PyObject *weakrefs;
+    struct ib_state *state;     /* of the module that the type belongs to, which it keeps alive */
+    struct iova_bitmap *engine; /* NULL only where making it failed */
+    PyObject *memory;           /* NULL once freed and no operation is running */
+    PyObject *pin;              /* a str, or the pin object */
+    Py_ssize_t running;         /* operations in progress; freeing waits for the last */
+    bool freed;
+};
+
+extern PyType_Spec ib_bitmap_spec;
+extern const char ib_doc_alloc[];
+PyObject *ib_alloc(PyObject *module, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
+
+/* A new bitmap of `type` over a memory object (of the type above). window_pages 0: the default. */
+struct ib_bitmap *ib_bitmap_make(PyTypeObject *type, struct ib_state *state,
+                                 const struct iova_bitmap_geometry *geometry, PyObject *memory,
+                                 uint64_t window_pages, PyObject *pin);
+
+/* -1 and ValueError on a freed bitmap. An operation that calls the engine stands between begin and
+ * end: what it uses stays until the last has ended, also where a callback frees the bitmap. */
+int ib_bitmap_check(struct ib_bitmap *self);
+int ib_bitmap_begin(struct ib_bitmap *self);
+void ib_bitmap_end(struct ib_bitmap *self);
+/* free(): at once, or when the last running operation ends. Keeps the current exception. */
+void ib_bitmap_free(struct ib_bitmap *self);
+
+/* Wraps a window, or None where its npages is 0. */
+PyObject *ib_window(struct ib_state *state, const struct iova_bitmap_window *window);
+
+/* A method and its docstring, which stands beside it. */
+#define IB_METHOD(name)                                                                            \
+    extern const char ib_doc_##name[];                                                             \
+    PyObject *ib_bitmap_##name(struct ib_bitmap *self, PyObject *const *args, Py_ssize_t nargs,    \
+                               PyObject *kwnames)
+#define IB_METHOD_NOARGS(name)                                                                     \
+    extern const char ib_doc_##name[];                                                             \
+    PyObject *ib_bitmap_##name(struct ib_bitmap *self, PyObject *unused)
+
+/* bitmap_mark.c */
+IB_METHOD(set);
+IB_METHOD(clear);
+IB_METHOD(test_and_set);
+IB_METHOD_NOARGS(reset);
+/* bitmap_query.c */
+IB_METHOD(test);
+IB_METHOD(count);
+IB_METHOD(ranges);
+IB_METHOD(view);
+IB_METHOD_NOARGS(to_mask);
+IB_METHOD(__array__);
+PyObject *ib_bitmap_compare(PyObject *a, PyObject *b, int op);
+/* bitmap_walk.c */
+IB_METHOD(for_each);
+IB_METHOD_NOARGS(windows);
+extern PyType_Spec ib_window_iterator_spec;
+/* bitmap_copy.c */
+IB_METHOD_NOARGS(copy);
+IB_METHOD_NOARGS(__copy__);
+IB_METHOD(__deepcopy__);
+IB_METHOD_NOARGS(__reduce__);
+extern const char ib_doc_restore[];
+PyObject *ib_restore(PyObject *module, PyObject *args);
+
+/* ---- a Python object as a pin backend (pin_object.c) ---- */
+
+extern const struct iova_bitmap_pin_ops ib_pin_object_ops; /* its context is the ib_bitmap */
+
+/* The backend that `pin` names or is; -1 and an exception where there is none. */
+int ib_pin_ops(PyObject *pin, const struct iova_bitmap_pin_ops **ops);
+
+/* ---- the low-level write tracker (tracker_type.c) ---- */
+
+extern PyType_Spec ib_write_tracker_spec;
+
+#endif

@@ -1,0 +1,188 @@
+/*
+ * module.c - the extension module iovabitmap._core: it assembles the types and functions that the
+ * files beside it define, and keeps the state of one module object.
+ */
+#include "binding.h"
+
+#include <errno.h>
+
+static const char doc_nbytes_for[] =
+    "nbytes_for($module, /, length, page_size)\n--\n\n"
+    "Bytes of bitmap for `length` bytes of IOVA: one bit a page, rounded up; 0 for length 0.\n\n"
+    "Raises\n"
+    "------\n"
+    "ValueError\n    Where page_size is no power of two from 1 to 2**63.\n\n"
+    "Examples\n"
+    "--------\n"
+    ">>> import iovabitmap as ib\n"
+    ">>> ib.nbytes_for(64 << 30, 4096)\n"
+    "2097152\n";
+
+static PyObject *nbytes_for(PyObject *module, PyObject *const *args, Py_ssize_t nargs,
+                            PyObject *kwnames)
+{
+    static const char *const names[] = {"length", "page_size"};
+    static const struct ib_signature signature = {"nbytes_for", 2, 2, 2, names};
+    PyObject *parsed[2];
+    uint64_t length, page_size;
+    (void)module;
+
+    if (ib_parse(&signature, args, nargs, kwnames, parsed) < 0 ||
+        ib_u64(parsed[0], "length", &length) < 0 ||
+        ib_u64(parsed[1], "page_size", &page_size) < 0) {
+        return NULL;
+    }
+    struct iova_bitmap_geometry geometry;
+    if (iova_bitmap_geometry_init(&geometry, 0, 1, page_size) < 0) {
+        ib_raise_geometry(-EINVAL, 0, 1, parsed[1]);
+        return NULL;
+    }
+    return PyLong_FromUnsignedLongLong(iova_bitmap_nbytes(length, page_size));
+}
+
+static PyMethodDef functions[] = {
+    {"alloc", (PyCFunction)(void (*)(void))ib_alloc, METH_FASTCALL | METH_KEYWORDS, ib_doc_alloc},
+    {"nbytes_for", (PyCFunction)(void (*)(void))nbytes_for, METH_FASTCALL | METH_KEYWORDS,
+     doc_nbytes_for},
+    {"_restore", ib_restore, METH_VARARGS, ib_doc_restore},
+    {NULL, NULL, 0, NULL},
+};
+
+struct ib_state *ib_state_of_type(PyTypeObject *type)
+{
+    for (; type != NULL; type = PyType_GetSlot(type, Py_tp_base)) {
+        if (!(PyType_GetFlags(type) & Py_TPFLAGS_HEAPTYPE)) {
+            break;
+        }
+        PyObject *module = PyType_GetModule(type);
+        if (module != NULL && PyModule_GetDef(module) == &ib_module) {
+            return PyModule_GetState(module);
+        }
+        PyErr_Clear();
+    }
+    PyErr_SetString(PyExc_TypeError, "not a type of iovabitmap");
+    return NULL;
+}
+
+/* A named tuple of the package, with a docstring for itself. */
+static PyObject *make_named_tuple(PyObject *module, const char *name, const char *fields,
+                                  const char *doc)
+{
+    PyObject *collections = PyImport_ImportModule("collections");
+    PyObject *made = NULL;
+    PyObject *factory = NULL, *args = NULL, *kwargs = NULL, *text = NULL;
+
+    if (collections != NULL && (factory = PyObject_GetAttrString(collections, "namedtuple")) &&
+        (args = Py_BuildValue("(ss)", name, fields)) &&
+        (kwargs = Py_BuildValue("{ss}", "module", "iovabitmap")) &&
+        (text = PyUnicode_FromString(doc))) {
+        made = PyObject_Call(factory, args, kwargs);
+    }
+    if (made != NULL && (PyObject_SetAttrString(made, "__doc__", text) < 0 ||
+                         PyModule_AddObjectRef(module, name, made) < 0)) {
+        Py_CLEAR(made);
+    }
+    Py_XDECREF(collections);
+    Py_XDECREF(factory);
+    Py_XDECREF(args);
+    Py_XDECREF(kwargs);
+    Py_XDECREF(text);
+    return made;
+}
+
+static PyTypeObject *make_type(PyObject *module, PyType_Spec *spec)
+{
+    return (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, NULL);
+}
+
+static int execute(PyObject *module)
+{
+    struct ib_state *state = PyModule_GetState(module);
+
+    if (ib_add_exceptions(module, state) < 0) {
+        return -1;
+    }
+    state->window_class = make_named_tuple(
+        module, "Window", "iova length base_index pgoff npages",
+        "A pinned part of a bitmap.\n\n"
+        "iova, length: the bytes of IOVA it stands for; base_index: its first byte of bitmap;\n"
+        "pgoff: the offset of that byte in its host page; npages: host pages of bitmap.\n");
+    state->stats_class = make_named_tuple(
+        module, "Stats", "pins unpins pinned_pages peak_pinned_pages moves",
+        "What a bitmap has pinned so far.\n\n"
+        "pins, unpins: calls that delivered; pinned_pages: host pages pinned now;\n"
+        "peak_pinned_pages: the most at once; moves: windows taken as the present one.\n");
+    state->memory_type = make_type(module, &ib_memory_spec);
+    state->window_iterator_type = make_type(module, &ib_window_iterator_spec);
+    state->bitmap_type = make_type(module, &ib_bitmap_spec);
+    state->restore = PyObject_GetAttrString(module, "_restore");
+    if (state->window_class == NULL || state->stats_class == NULL || state->memory_type == NULL ||
+        state->window_iterator_type == NULL || state->bitmap_type == NULL ||
+        state->restore == NULL) {
+        return -1;
+    }
+    return PyModule_AddType(module, state->bitmap_type);
+}
+
+static int traverse(PyObject *module, visitproc visit, void *arg)
+{
+    struct ib_state *state = PyModule_GetState(module);
+
+    Py_VISIT(state->bitmap_type);
+    Py_VISIT(state->memory_type);
+    Py_VISIT(state->window_iterator_type);
+    Py_VISIT(state->write_tracker_type);
+    Py_VISIT(state->window_class);
+    Py_VISIT(state->stats_class);
+    Py_VISIT(state->pin_error);
+    Py_VISIT(state->range_error);
+    Py_VISIT(state->restore);
+    Py_VISIT(state->ndarray);
+    return 0;
+}
+
+static int clear(PyObject *module)
+{
+    struct ib_state *state = PyModule_GetState(module);
+
+    Py_CLEAR(state->bitmap_type);
+    Py_CLEAR(state->memory_type);
+    Py_CLEAR(state->window_iterator_type);
+    Py_CLEAR(state->write_tracker_type);
+    Py_CLEAR(state->window_class);
+    Py_CLEAR(state->stats_class);
+    Py_CLEAR(state->pin_error);
+    Py_CLEAR(state->range_error);
+    Py_CLEAR(state->restore);
+    Py_CLEAR(state->ndarray);
+    return 0;
+}
+
+static void destroy(void *module)
+{
+    clear(module);
+}
+
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, execute},
+    {0, NULL},
+};
+
+struct PyModuleDef ib_module = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "iovabitmap._core",
+    .m_doc = "The engine's binding; use it by the names that iovabitmap exports.",
+    .m_size = sizeof(struct ib_state),
+    .m_methods = functions,
+    .m_slots = slots,
+    .m_traverse = traverse,
+    .m_clear = clear,
+    .m_free = destroy,
+};
+
+PyMODINIT_FUNC PyInit__core(void); /* called by the interpreter only */
+
+PyMODINIT_FUNC PyInit__core(void)
+{
+    return PyModuleDef_Init(&ib_module);
+}
