@@ -17,7 +17,7 @@ from typing import (
 
 import numpy as np
 import numpy.typing as npt
-from typing_extensions import Buffer
+from typing_extensions import Buffer, disjoint_base
 
 @type_check_only
 class _PinObject(Protocol):
@@ -49,8 +49,10 @@ class Stats(NamedTuple):
     peak_pinned_pages: int
     moves: int
 
+@disjoint_base
 class IOVABitmap:
     __hash__: ClassVar[None]  # type: ignore[assignment]
+    __array_ufunc__: ClassVar[None]
     def __new__(
         cls,
         iova: SupportsIndex,

@@ -115,13 +115,16 @@ static int execute(PyObject *module)
     state->memory_type = make_type(module, &ib_memory_spec);
     state->window_iterator_type = make_type(module, &ib_window_iterator_spec);
     state->bitmap_type = make_type(module, &ib_bitmap_spec);
+    state->write_tracker_type = make_type(module, &ib_write_tracker_spec);
     state->restore = PyObject_GetAttrString(module, "_restore");
     if (state->window_class == NULL || state->stats_class == NULL || state->memory_type == NULL ||
         state->window_iterator_type == NULL || state->bitmap_type == NULL ||
-        state->restore == NULL) {
+        state->write_tracker_type == NULL || state->restore == NULL) {
         return -1;
     }
-    return PyModule_AddType(module, state->bitmap_type);
+    return PyModule_AddType(module, state->bitmap_type) < 0
+               ? -1
+               : PyModule_AddType(module, state->write_tracker_type);
 }
 
 static int traverse(PyObject *module, visitproc visit, void *arg)
