@@ -6,10 +6,11 @@
 #include <errno.h>
 #include <string.h>
 
-static PyObject *raise_query(struct ib_bitmap *self, int rc,
-                             const struct iova_bitmap_report *report, uint64_t iova,
-                             uint64_t length)
+/* A read records nothing: its PinError's `newly` is 0, whatever it had counted. */
+static PyObject *raise_query(struct ib_bitmap *self, int rc, struct iova_bitmap_report *report,
+                             uint64_t iova, uint64_t length)
 {
+    report->pages = 0;
     return ib_raise(self->state, iova_bitmap_geometry(self->engine), rc, report, iova, length);
 }
 

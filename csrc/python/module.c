@@ -122,6 +122,10 @@ static int execute(PyObject *module)
         state->write_tracker_type == NULL || state->restore == NULL) {
         return -1;
     }
+    /* So that NumPy leaves `array == bitmap` to us, and does not try to convert the bitmap. */
+    if (PyObject_SetAttrString((PyObject *)state->bitmap_type, "__array_ufunc__", Py_None) < 0) {
+        return -1;
+    }
     return PyModule_AddType(module, state->bitmap_type) < 0
                ? -1
                : PyModule_AddType(module, state->write_tracker_type);

@@ -7,6 +7,7 @@
 #include "binding.h"
 
 #include <errno.h>
+#include <string.h>
 
 /* What pin() returned as a number for the engine, which refuses 0 as a lie. */
 static int64_t delivered(PyObject *result)
@@ -80,7 +81,9 @@ static int named_ops(PyObject *name, const struct iova_bitmap_pin_ops **ops)
     if (bytes == NULL) {
         return -1;
     }
-    int rc = iova_bitmap_pin_backend(PyBytes_AsString(bytes), ops);
+    const char *text = PyBytes_AsString(bytes);
+    bool whole = strlen(text) == (size_t)PyBytes_Size(bytes); /* no NUL inside */
+    int rc = whole ? iova_bitmap_pin_backend(text, ops) : -EINVAL;
     Py_DECREF(bytes);
     if (rc == -ENOTSUP) {
         PyErr_Format(PyExc_NotImplementedError, "pin=%R is not available on this platform%s", name,
