@@ -1,0 +1,152 @@
+# The project's commands; `make help` lists them.
+#
+# Each makes what it needs: a virtual environment in $(VENV) from $(PYTHON), with the package
+# installed in it in editable form, and the extension built in place. Stamp files in $(VENV) and
+# build/ say what is there, so a second run starts at once and a changed C file is compiled again.
+
+PYTHON ?= python3
+VENV ?= .venv
+
+BIN := $(VENV)/bin
+BUILT := build/built-$(notdir $(VENV))
+SOURCES := $(wildcard csrc/*/*.c csrc/*/*.h)
+
+# What we build ourselves has no warnings; what a user builds may have some.
+export IOVABITMAP_WERROR := 1
+# Tools find the environment's programs, and nothing of the caller's Python.
+unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.SECONDARY:
+.PHONY: help demo test test-core test-python lint format bench docs proof proof-short sanitize \
+	sanitize-core sanitize-python valgrind dist wheel-test clean distclean
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "Variables: PYTHON=$(PYTHON) VENV=$(VENV)"
+
+demo: $(VENV)/.extra-demo ## See which pages a real workload dirties, live
+	$(BIN)/python examples/demo.py
+
+test: test-core test-python ## All tests
+
+bench: $(VENV)/.extra-test ## Measure
+	@set -e; for file in benchmarks/*.py; do $(BIN)/python $$file; done
+
+docs: $(VENV)/.extra-docs ## The manual, to docs/_build/html
+	$(BIN)/sphinx-build --fail-on-warning --keep-going -q -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+# --- the environment ----------------------------------------------------------------------------
+
+REQUIRES = import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"])
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or later, please: make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -c '$(REQUIRES)' | xargs $(BIN)/python -m pip install --quiet
+	@touch $@
+
+# After the extension, whose compiler errors would be hard to find in what pip says.
+$(VENV)/.extra-%: pyproject.toml $(VENV)/.made | $(BUILT)
+	$(BIN)/python -m pip install --quiet --no-build-isolation --editable '.[$*]'
+	@touch $@
+
+$(BUILT): $(SOURCES) setup.py $(VENV)/.made
+	$(BIN)/python setup.py --quiet build_ext --inplace
+	@mkdir -p $(@D) && touch $@
+
+# --- the engine without an interpreter ----------------------------------------------------------
+
+CORE_BUILD ?= build/core
+CORE_OPTIONS ?= -O2
+CORE_FLAGS := -std=c11 -D_GNU_SOURCE -g -Wall -Wextra -Wshadow -Wconversion -Wcast-qual -Wundef \
+	-Wmissing-prototypes -Werror -pthread -Icsrc/core -Itests/core
+CORE_OBJECTS := $(patsubst csrc/core/%.c,$(CORE_BUILD)/%.o,$(wildcard csrc/core/*.c))
+CORE_TESTS := $(patsubst tests/core/%.c,$(CORE_BUILD)/tests/%,$(wildcard tests/core/*.c))
+
+$(CORE_BUILD)/%.o: csrc/core/%.c Makefile
+	@mkdir -p $(@D)
+	@$(CC) $(CORE_FLAGS) $(CORE_OPTIONS) -MMD -MP -c $< -o $@
+
+$(CORE_BUILD)/tests/%: tests/core/%.c $(CORE_OBJECTS)
+	@mkdir -p $(@D)
+	@$(CC) $(CORE_FLAGS) $(CORE_OPTIONS) -MMD -MP -MF $@.d $< $(CORE_OBJECTS) -o $@
+
+-include $(wildcard $(CORE_BUILD)/*.d $(CORE_BUILD)/tests/*.d)
+
+test-core: $(CORE_TESTS) ## The C engine's own test programs
+	@sh tests/core/run.sh $(CORE_TESTS)
+
+# --- Python -------------------------------------------------------------------------------------
+
+PYTEST_ARGS ?=
+
+test-python: $(VENV)/.extra-test ## The Python tests; PYTEST_ARGS="-k window" for some
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+C_STYLED := $(wildcard csrc/*/*.c csrc/*/*.h tests/core/*.c tests/core/*.h)
+
+lint: $(VENV)/.extra-lint $(VENV)/.extra-test ## Style and types; changes nothing
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/clang-format --dry-run -Werror $(C_STYLED)
+	$(BIN)/mypy
+	$(BIN)/stubtest iovabitmap
+
+format: $(VENV)/.extra-lint ## Give all code its style
+	$(BIN)/ruff check --fix-only
+	$(BIN)/ruff format
+	$(BIN)/clang-format -i $(C_STYLED)
+
+# --- proof: the same tests, with every memory access watched -------------------------------------
+
+SANITIZE_OPTIONS := -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+
+proof: sanitize valgrind ## All proofs
+proof-short: PYTEST_ARGS = tests/unit tests/parity
+proof-short: proof ## All but those that try at random: for every change
+
+sanitize: sanitize-core sanitize-python ## The tests under ASan and UBSan
+
+sanitize-core:
+	@$(MAKE) --no-print-directory test-core CORE_BUILD=build/core-sanitize CORE_OPTIONS="$(SANITIZE_OPTIONS)"
+
+# The interpreter itself is not instrumented: the runtime must come before it, and libstdc++ with
+# it, for extensions in C++. What the interpreter never frees is no leak of ours; a size that cannot
+# be had is a MemoryError. ASan makes mlock do nothing: its tests can't run. A report must not end in
+# what pytest captures.
+SANITIZED := build/sanitize
+SANITIZED_ENV = PYTHONPATH=$(abspath $(SANITIZED)/lib) PYTHONMALLOC=malloc \
+	ASAN_OPTIONS=detect_leaks=0,allocator_may_return_null=1 \
+	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libstdc++.so)"
+
+sanitize-python: $(VENV)/.extra-test
+	IOVABITMAP_SANITIZE=1 $(BIN)/python setup.py --quiet build --build-base $(SANITIZED) \
+		--build-lib $(SANITIZED)/lib
+	$(SANITIZED_ENV) $(BIN)/python -P -c \
+		'import iovabitmap._core as core; assert "$(SANITIZED)" in core.__file__, core.__file__'
+	$(SANITIZED_ENV) $(BIN)/pytest --capture=sys -k "not mlock" $(PYTEST_ARGS)
+
+valgrind: $(CORE_TESTS) ## The C programs under valgrind
+	@sh tests/core/run.sh --under "valgrind --quiet --error-exitcode=1 --leak-check=full" $(CORE_TESTS)
+
+# --- what users get -----------------------------------------------------------------------------
+
+dist: $(VENV)/.extra-dist ## The sdist, and from it the wheel, to dist/
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+
+wheel-test: dist ## The tests against the wheel, in an empty environment outside of this tree
+	$(BIN)/python tools/wheel_test.py dist
+
+# --- order --------------------------------------------------------------------------------------
+
+clean: ## Remove all that is built, but not the environment
+	rm -rf build dist docs/_build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -f iovabitmap/_core*.so iovabitmap/_core*.pyd
+	find benchmarks docs examples iovabitmap tests tools -name __pycache__ -exec rm -rf {} +
+
+distclean: clean ## Remove the environment too
+	rm -rf $(VENV)
