@@ -1,0 +1,66 @@
+"""Set-up of the Python tests: where the shared tools are found, and a few small fixtures.
+
+Nothing here depends on where this folder lies, so a copy of it tests an installed wheel.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = str(Path(__file__).resolve().parent)
+if HERE not in sys.path:
+    sys.path.insert(0, HERE)
+
+# A failed comparison in the shared tools shows both sides, as one in a test does.
+pytest.register_assert_rewrite("support.driver", "support.memory", "support.pins")
+
+from hypothesis import HealthCheck, settings  # noqa: E402
+
+from support.memory import Region  # noqa: E402
+from support.pins import FaultyPin, RecordingPin  # noqa: E402
+
+# No test may depend on speed: a slow or busy machine must not turn a result around. Derandomized,
+# so that a run can be repeated; more examples come with --hypothesis-profile=deep.
+settings.register_profile(
+    "suite",
+    deadline=None,
+    derandomize=True,
+    max_examples=150,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.register_profile(
+    "deep", settings.get_profile("suite"), derandomize=False, max_examples=5000
+)
+settings.load_profile("suite")
+
+
+@pytest.fixture
+def region():
+    """Makes a `Region`: pages with an inaccessible page right before and right after."""
+    if sys.platform == "win32":
+        pytest.skip("inaccessible pages need mmap and mprotect of a POSIX libc")
+    return Region
+
+
+@pytest.fixture
+def recording_pin() -> RecordingPin:
+    return RecordingPin()
+
+
+@pytest.fixture
+def faulty_pin() -> FaultyPin:
+    return FaultyPin()
+
+
+@pytest.fixture
+def unraisable(monkeypatch) -> list:
+    """What reaches `sys.unraisablehook` during the test, as (exception type, message)."""
+    seen: list = []
+    # Only the type and the text: keeping the exception would keep its frames alive.
+    monkeypatch.setattr(
+        sys, "unraisablehook", lambda info: seen.append((info.exc_type, str(info.exc_value)))
+    )
+    return seen
