@@ -1,0 +1,259 @@
+"""See which pages a real workload dirties, live: a table of epochs, and a heatmap as a picture.
+
+    python examples/demo.py [--mib 256] [--interval 0.2] [--out FILE] [--source auto]
+
+A thread sorts, updates and sweeps through a piece of memory (demo_workload.py). Meanwhile, this one
+asks at each interval which pages were written since it last asked, as a live migration does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import time
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from demo_snapshot import Snapshot
+from demo_workload import PAGE, Workload
+
+import iovabitmap as ib
+from iovabitmap.sources import WriteTracker
+
+try:
+    from demo_plot import heatmap
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.table import Table
+except ImportError as error:
+    sys.exit(f"{error}: the demo needs matplotlib and rich, pip install '.[demo]'")
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MIB = 1 << 20
+BINS = 256  # rows of the heatmap
+SHADES = " ░▒▓█"
+PHASE_STYLES = {"sort": "cyan", "updates": "yellow", "sweep": "green"}
+
+
+@dataclass
+class Epoch:
+    """What was dirty between two collects. Times in seconds from the first; pages."""
+
+    phase: str
+    start: float
+    end: float
+    collect_s: float
+    dirty: int
+    ranges: int
+    newly: int  # and not dirty in the epoch before
+    again: int  # dirty in the epoch before too
+    density: NDArray[np.float64]  # in each of BINS bins, the part of the pages that was dirty
+
+    @property
+    def rate(self) -> float:
+        """MiB/s."""
+        return self.dirty * PAGE / MIB / (self.end - self.start)
+
+
+class Recorder:
+    """Turns collects into epochs."""
+
+    def __init__(self, source: WriteTracker | Snapshot, nbytes: int) -> None:
+        self.source = source
+        self.bitmap = ib.IOVABitmap(0, nbytes, PAGE)
+        self.before = np.zeros(self.bitmap.nbits, bool)
+        self.times: dict[str, NDArray[np.int64]] = {}  # by phase: epochs that a page was dirty in
+        bins = min(BINS, self.bitmap.nbits)
+        self.bin_edges = np.arange(bins + 1) * self.bitmap.nbits // bins
+        self.epochs: list[Epoch] = []
+        self.zero = self.last = time.monotonic()
+
+    def record(self, phase: str) -> Epoch:
+        """One epoch: from the last call, or the making of this, to now."""
+        self.bitmap.reset()
+        begin = time.monotonic()
+        dirty = self.source.collect(self.bitmap)
+        now = time.monotonic()
+        mask = self.bitmap.to_mask()
+        again = int(np.count_nonzero(mask & self.before))
+        self.before = mask
+        self.times.setdefault(phase, np.zeros(mask.size, np.int64))[mask] += 1
+        sums = np.add.reduceat(mask, self.bin_edges[:-1], dtype=np.int64)
+        epoch = Epoch(
+            phase=phase,
+            start=self.last - self.zero,
+            end=now - self.zero,
+            collect_s=now - begin,
+            dirty=dirty,
+            ranges=len(self.bitmap.ranges()),
+            newly=dirty - again,
+            again=again,
+            density=sums / np.diff(self.bin_edges),
+        )
+        self.last = now
+        self.epochs.append(epoch)
+        return epoch
+
+
+def table(strip: int, *, header: bool) -> Table:
+    """The table of epochs, or one that continues it: widths are fixed, so rows come one by one."""
+    made = Table(box=None, show_header=header, padding=(0, 1), header_style="bold")
+    for name, width in (
+        ("time s", 6),
+        ("phase", 7),
+        ("dirty", 6),
+        ("ranges", 6),
+        ("MiB/s", 7),
+        ("newly", 6),
+        ("again", 6),
+    ):
+        justify = "left" if name == "phase" else "right"
+        made.add_column(name, justify=justify, width=width, no_wrap=True)
+    made.add_column("addresses, low to high", width=strip, no_wrap=True)
+    return made
+
+
+def add_row(to: Table, epoch: Epoch, strip: int) -> None:
+    bins = np.array_split(epoch.density, strip)
+    marks = [0 if part.max() == 0 else max(1, round(part.mean() * 4)) for part in bins if part.size]
+    to.add_row(
+        f"{epoch.end:.2f}",
+        epoch.phase,
+        f"{epoch.dirty}",
+        f"{epoch.ranges}",
+        f"{epoch.rate:.1f}",
+        f"{epoch.newly}",
+        f"{epoch.again}",
+        "".join(SHADES[mark] for mark in marks),
+        style=PHASE_STYLES[epoch.phase],
+    )
+
+
+def watch(workload: Workload, recorder: Recorder, console: Console) -> None:
+    """Runs the phases in a thread, and prints an epoch for each interval and each phase's end."""
+    strip = min(max(console.width - 61, 8), 64)
+    console.print(table(strip, header=True))
+    columns = (
+        TextColumn("{task.description:>8}"),
+        BarColumn(None),
+        TextColumn("{task.percentage:3.0f} %"),
+        TimeElapsedColumn(),
+    )
+    with (
+        Progress(*columns, console=console) as bar,
+        ThreadPoolExecutor(1, "workload") as worker,
+    ):
+        task = bar.add_task("", total=len(workload.phases))
+        try:
+            for done, (name, phase) in enumerate(workload.phases.items()):
+                workload.progress = 0.0
+                running: Future[None] = worker.submit(phase)
+                while not running.done():
+                    wait([running], max(0.0, recorder.last + workload.interval - time.monotonic()))
+                    row = table(strip, header=False)
+                    add_row(row, recorder.record(name), strip)
+                    bar.update(task, description=name, completed=done + workload.progress)
+                    console.print(row)
+                running.result()
+            bar.update(task, description="done", completed=len(workload.phases))
+        finally:
+            workload.stopped = True
+
+
+def print_findings(workload: Workload, recorder: Recorder, console: Console) -> None:
+    epochs = recorder.epochs
+    page_mib = PAGE / MIB
+    total = len(workload.memory) / MIB
+    distinct = np.count_nonzero(sum(recorder.times.values())) * page_mib
+    written = sum(epoch.dirty for epoch in epochs) * page_mib
+    rates = {}
+    for name in workload.phases:
+        of_phase = [epoch for epoch in epochs if epoch.phase == name]
+        seconds = sum(epoch.end - epoch.start for epoch in of_phase)
+        rates[name] = sum(epoch.dirty for epoch in of_phase) * page_mib / seconds
+    worst = max(rates, key=rates.__getitem__)
+    updates = sum(epoch.phase == "updates" for epoch in epochs)
+    hot = np.count_nonzero(recorder.times["updates"] > updates / 2) * page_mib
+    collects = [epoch.collect_s * 1000 for epoch in epochs]
+
+    console.print(
+        "\ndirty: pages written in the epoch; ranges: runs of them; MiB/s: their bytes over the "
+        "epoch's length;\nnewly: of these, pages that were clean in the epoch before; again: pages "
+        "that were dirty there too.\n",
+        style="dim",
+    )
+    console.print("[bold]Findings[/bold]")
+    for line in (
+        f"{len(epochs)} epochs; {' and '.join(dict.fromkeys(workload.checks))}",
+        f"{distinct:.1f} of {total:g} MiB were dirty at some time: what is only read stays clean",
+        (
+            f"{written:.1f} MiB in all epochs together: each dirty MiB was dirty "
+            f"in {written / distinct:.1f} epochs"
+        ),
+        f"{hot:.1f} MiB were dirty in most epochs of the updates: their hot set",
+        "mean rate: " + ", ".join(f"{name} {rate:.1f} MiB/s" for name, rate in rates.items()),
+        (
+            f"worst is {worst}: to keep up with it takes a link of more than "
+            f"{rates[worst] * MIB * 8 / 1e9:.1f} Gbit/s"
+        ),
+        (
+            f"one look took {statistics.median(collects):.1f} ms (median), "
+            f"{max(collects):.1f} ms at most"
+        ),
+    ):
+        console.print(f"  {line}")
+
+
+def choose_source(wanted: str, workload: Workload, console: Console) -> WriteTracker | Snapshot:
+    """The source that was asked for; with "auto" the best that works here, and why."""
+    if wanted == "snapshot":
+        return Snapshot(workload.memory)
+    probe = WriteTracker.probe()
+    if probe:
+        return WriteTracker(workload.memory)
+    if wanted == "tracker":
+        sys.exit(f"this machine cannot track writes: {probe.reason}")
+    console.print(
+        f"This machine cannot track writes: {probe.reason}.\n"
+        "Comparing the memory with a copy of it instead: slower, and it sees changes only."
+    )
+    return Snapshot(workload.memory)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description="See which pages a real workload dirties, live.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--mib", type=int, default=256, help="memory to work in, MiB")
+    parser.add_argument("--interval", type=float, default=0.2, help="seconds between two looks")
+    parser.add_argument("--out", type=Path, default=Path("build/demo/heatmap.png"), help="picture")
+    parser.add_argument("--source", choices=("auto", "tracker", "snapshot"), default="auto")
+    options = parser.parse_args()
+    if options.mib < 1 or not 0 < options.interval <= 10:
+        parser.error("--mib must be 1 or more, --interval more than 0 and at most 10")
+
+    console = Console(highlight=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console = Console(highlight=False, width=100)
+    console.print(f"{options.mib} MiB of random numbers: sort, update at random, sweep")
+    workload = Workload(options.mib * MIB, options.interval)
+    source = choose_source(options.source, workload, console)
+    name = "comparing with a copy" if isinstance(source, Snapshot) else "WriteTracker"
+    with source:
+        recorder = Recorder(source, len(workload.memory))
+        watch(workload, recorder, console)
+    print_findings(workload, recorder, console)
+    heatmap(recorder.epochs, workload, name, options.out)
+    console.print(f"  heatmap: {options.out.resolve()}", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()
