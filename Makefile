@@ -83,7 +83,8 @@ test-core: $(CORE_TESTS) ## The C engine's own test programs
 
 PYTEST_ARGS ?=
 
-test-python: $(VENV)/.extra-test ## The Python tests; PYTEST_ARGS="-k window" for some
+# The demonstration has tests too.
+test-python: $(VENV)/.extra-test $(VENV)/.extra-demo ## The Python tests; PYTEST_ARGS="-k window" for some
 	$(BIN)/pytest $(PYTEST_ARGS)
 
 C_STYLED := $(wildcard csrc/*/*.c csrc/*/*.h tests/core/*.c tests/core/*.h)
@@ -115,8 +116,8 @@ sanitize-core:
 
 # The interpreter itself is not instrumented: the runtime must come before it, and libstdc++ with
 # it, for extensions in C++. What the interpreter never frees is no leak of ours; a size that cannot
-# be had is a MemoryError. ASan makes mlock do nothing: its tests can't run. A report must not end in
-# what pytest captures.
+# be had is a MemoryError. ASan makes mlock do nothing, so its tests can't run; the demonstration's
+# would only be slow. A report must not end in what pytest captures.
 SANITIZED := build/sanitize
 SANITIZED_ENV = PYTHONPATH=$(abspath $(SANITIZED)/lib) PYTHONMALLOC=malloc \
 	ASAN_OPTIONS=detect_leaks=0,allocator_may_return_null=1 \
@@ -127,7 +128,7 @@ sanitize-python: $(VENV)/.extra-test
 		--build-lib $(SANITIZED)/lib
 	$(SANITIZED_ENV) $(BIN)/python -P -c \
 		'import iovabitmap._core as core; assert "$(SANITIZED)" in core.__file__, core.__file__'
-	$(SANITIZED_ENV) $(BIN)/pytest --capture=sys -k "not mlock" $(PYTEST_ARGS)
+	$(SANITIZED_ENV) $(BIN)/pytest --capture=sys -k "not mlock and not test_demo" $(PYTEST_ARGS)
 
 valgrind: $(CORE_TESTS) ## The C programs under valgrind
 	@sh tests/core/run.sh --under "valgrind --quiet --error-exitcode=1 --leak-check=full" $(CORE_TESTS)

@@ -39,6 +39,14 @@ if TYPE_CHECKING:
 MIB = 1 << 20
 BINS = 256  # rows of the heatmap
 SHADES = " ░▒▓█"
+LEGEND = """
+dirty      pages written in the epoch
+ranges     runs of them, side by side
+MiB/s      their bytes over the length of the epoch
+newly      those of them that were clean in the epoch before
+again      those of them that were dirty in the epoch before too
+addresses  the memory from low to high, the darker the more of it was dirty
+"""
 PHASE_STYLES = {"sort": "cyan", "updates": "yellow", "sweep": "green"}
 
 
@@ -114,9 +122,9 @@ def table(strip: int, *, header: bool) -> Table:
         ("newly", 6),
         ("again", 6),
     ):
-        justify = "left" if name == "phase" else "right"
-        made.add_column(name, justify=justify, width=width, no_wrap=True)
-    made.add_column("addresses, low to high", width=strip, no_wrap=True)
+        left = name == "phase"
+        made.add_column(name, justify="left" if left else "right", width=width, no_wrap=True)
+    made.add_column("addresses", width=strip, no_wrap=True)
     return made
 
 
@@ -183,12 +191,7 @@ def print_findings(workload: Workload, recorder: Recorder, console: Console) -> 
     hot = np.count_nonzero(recorder.times["updates"] > updates / 2) * page_mib
     collects = [epoch.collect_s * 1000 for epoch in epochs]
 
-    console.print(
-        "\ndirty: pages written in the epoch; ranges: runs of them; MiB/s: their bytes over the "
-        "epoch's length;\nnewly: of these, pages that were clean in the epoch before; again: pages "
-        "that were dirty there too.\n",
-        style="dim",
-    )
+    console.print(LEGEND, style="dim")
     console.print("[bold]Findings[/bold]")
     for line in (
         f"{len(epochs)} epochs; {' and '.join(dict.fromkeys(workload.checks))}",
@@ -256,4 +259,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from demo import Epoch
     from demo_workload import Workload
+    from matplotlib.axes import Axes
 
 MIB = 1 << 20
 PAGE = mmap.PAGESIZE
@@ -53,7 +54,12 @@ def heatmap(epochs: list[Epoch], workload: Workload, source: str, path: Path) ->
     map_axes.set_ylim(0, nbytes / MIB)
     unwritten = nbytes - workload.table.nbytes / 2
     map_axes.text(
-        edges[-1] / 2, unwritten / MIB, "a table that is only read", ha="center", va="center"
+        edges[-1] / 2,
+        unwritten / MIB,
+        "a table that is only read",
+        ha="center",
+        va="center",
+        backgroundcolor="white",
     )
     figure.suptitle(
         f"Dirty pages of {nbytes // MIB} MiB over time, {len(epochs)} epochs", fontsize=14
@@ -87,7 +93,7 @@ def heatmap(epochs: list[Epoch], workload: Workload, source: str, path: Path) ->
     plt.close(figure)
 
 
-def _mark_phases(map_axes: plt.Axes, rate_axes: plt.Axes, epochs: list[Epoch]) -> None:
+def _mark_phases(map_axes: Axes, rate_axes: Axes, epochs: list[Epoch]) -> None:
     """A line where a phase begins, and its name above."""
     begins = [epochs[0].start]
     names = [epochs[0].phase]

@@ -65,7 +65,8 @@ static int equal_chunk(const struct iova_chunk *chunk, struct iova_bitmap *other
         }
     }
     if (rc < 0) {
-        iova_cursor_undone(&cursor, &span, report);
+        const struct iova_span whole = iova_geometry_whole(&other->geometry);
+        iova_cursor_undone(&cursor, &whole, report); /* the chunk is only a part of it */
     }
     iova_cursor_close(&cursor);
     return rc < 0 ? rc : rc == 0;

@@ -133,8 +133,11 @@ static int64_t touch(struct iova_bitmap *bitmap, uint64_t byte, uint64_t wanted,
     struct iova_window part;
     describe(bitmap, &part, byte, wanted, UINT64_MAX);
     int64_t got = bitmap->pin->touch(bitmap->pin_context, part.address, part.view.npages, access);
-    if (got <= 0) {
-        return got < 0 ? got : -EFAULT;
+    if (got < 0) {
+        return got;
+    }
+    if (got == 0 || (uint64_t)got > part.view.npages) {
+        return -EFAULT;
     }
     return (int64_t)min64(wanted, (uint64_t)got * bitmap->host_page_size - part.view.pgoff);
 }

@@ -87,7 +87,7 @@ static void tracker_dealloc(struct tracker *self)
     Py_DECREF(type);
 }
 
-PyDoc_STRVAR(locate_doc, "_locate($type, /, buffer)\n--\n\n"
+PyDoc_STRVAR(locate_doc, "_locate($type, buffer, /)\n--\n\n"
                          "The address of a buffer's first byte, and its length in bytes.\n");
 
 static PyObject *tracker_locate(PyObject *type, PyObject *buffer)

@@ -29,7 +29,8 @@ struct fake_pin {
     void (*hook)(struct fake_pin *); /* called once, in the next pin or unpin */
     uint64_t calls;
     uint64_t touches;
-    uint64_t pins; /* calls that delivered */
+    uint64_t pins;  /* calls that delivered */
+    uint64_t reads; /* those of them that asked for readable memory only */
     uint64_t unpins;
     uint64_t pages; /* pinned now */
     uint64_t peak_pages;
@@ -138,6 +139,7 @@ static inline int64_t fake_pin_pages(void *context, uintptr_t address, uint64_t 
     fake->live[fake->live_count].access = access;
     fake_account(fake, fake->live_count++, true);
     fake->pins++;
+    fake->reads += access == IOVA_BITMAP_READ;
     fake->peak_pages = fake->pages > fake->peak_pages ? fake->pages : fake->peak_pages;
     fake->peak_live = fake->live_count > fake->peak_live ? fake->live_count : fake->peak_live;
     return got;

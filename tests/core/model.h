@@ -55,7 +55,7 @@ static inline wide max_wide(wide a, wide b)
     return a > b ? a : b;
 }
 
-/* --- windows --------------------------------------------------------------------------------- */
+/* --- windows ------------------------------------------------------------------------- */
 
 static inline void give_back(struct model *m, struct held *held)
 {
@@ -135,7 +135,7 @@ static inline int walk(struct model *m, uint64_t first, uint64_t last, uint64_t 
     return rc;
 }
 
-/* --- content and ranges ---------------------------------------------------------------------- */
+/* --- content and ranges -------------------------------------------------------------- */
 
 static inline uint64_t count_pages(const struct model *m, uint64_t first, uint64_t end, bool dirty)
 {

@@ -4,10 +4,12 @@
  * no mark is lost or counted twice when two threads mark the same bytes.
  */
 #include <pthread.h>
+#include <sched.h>
 #include <stdalign.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <string.h>
+#include <time.h>
 
 #include "area.h"
 #include "bits.h"
@@ -200,84 +202,104 @@ static void test_words(void)
     }
 }
 
-/* --- two threads --------------------------------------------------------------------------------
- */
+/* --- two threads --------------------------------------------------------------------- */
 
-enum { SHARED = 8192, ROUNDS = 30 };
+enum { SHARED = 8192, REGION = 40, RUN = 3 };
+
+static const double DURATION =
+    0.3; /* s of each test: they meet by chance, more often on an idle machine */
+
+static alignas(16) uint8_t shared[SHARED];
 
 struct marker {
-    uint8_t *bytes;
-    atomic_uint *ready; /* both start together */
-    uint64_t from;      /* its first run, in bits */
-    uint64_t stride;
-    uint64_t nbits; /* of a run */
-    bool clear;
-    uint64_t newly;
+    atomic_uint *steps; /* of each of the two, which go in step */
+    unsigned self;      /* 0 or 1 */
+    uint64_t sum;       /* bits turned on by this thread */
+    double until;       /* when to stop */
+    uint64_t wrong;     /* answers that only a lost mark explains */
+    void (*work)(struct marker *);
 };
 
-static void *mark_shared(void *opaque)
+static double seconds(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+/* Waits until the other has come as far. */
+static void step(struct marker *m)
+{
+    unsigned mine = atomic_fetch_add(&m->steps[m->self], 1) + 1;
+
+    while (atomic_load(&m->steps[!m->self]) < mine) {
+        sched_yield();
+    }
+}
+
+/* Neighbouring runs in the same bytes: each finds its own bits as it left them. */
+static void work_beside(struct marker *m)
+{
+    step(m);
+    for (unsigned pass = 0; pass % 50 != 0 || seconds() < m->until; pass++) {
+        const uint64_t end = pass / 2 % 2 ? 64 : 512; /* few bytes, and several cache lines */
+        for (uint64_t bit = m->self * RUN; bit + RUN <= end; bit += RUN * 2) {
+            uint8_t *bytes = shared + bit / 8;
+            const unsigned skip = (unsigned)(bit % 8);
+            if (pass % 2) {
+                iova_bits_set(bytes, skip, RUN);
+            } else {
+                m->wrong += iova_bits_test_and_set(bytes, skip, RUN) != RUN;
+            }
+            m->wrong += iova_bits_count(bytes, skip, RUN) != RUN;
+            iova_bits_clear(bytes, skip, RUN);
+            m->wrong += iova_bits_count(bytes, skip, RUN) != 0;
+        }
+    }
+}
+
+/* The same bits at the same moment, one region after the other: one of the two counts each. */
+static void work_same(struct marker *m)
+{
+    for (uint64_t at = 0; at + REGION <= SHARED; at += REGION) {
+        step(m);
+        m->sum += iova_bits_test_and_set(shared + at, 0, REGION * 8);
+    }
+}
+
+static void *run_marker(void *opaque)
 {
     struct marker *m = opaque;
 
-    atomic_fetch_add(m->ready, 1);
-    while (atomic_load(m->ready) < 2) {
-    }
-    for (uint64_t bit = m->from; bit + m->nbits <= SHARED * 8; bit += m->stride) {
-        if (m->clear) {
-            iova_bits_clear(m->bytes + bit / 8, (unsigned)(bit % 8), m->nbits);
-        } else {
-            m->newly += iova_bits_test_and_set(m->bytes + bit / 8, (unsigned)(bit % 8), m->nbits);
-        }
-    }
+    m->work(m);
     return NULL;
 }
 
-static void run_both(struct marker *a, struct marker *b)
+static uint64_t run_both(void (*work)(struct marker *))
 {
-    atomic_uint ready = 0;
+    const double until = seconds() + DURATION;
+    atomic_uint steps[2] = {0, 0};
+    struct marker a = {.steps = steps, .self = 0, .work = work, .until = until};
+    struct marker b = {.steps = steps, .self = 1, .work = work, .until = until};
     pthread_t thread;
 
-    a->ready = &ready;
-    b->ready = &ready;
-    if (pthread_create(&thread, NULL, mark_shared, b) != 0) {
+    memset(shared, 0, SHARED);
+    if (pthread_create(&thread, NULL, run_marker, &b) != 0) {
         check_skip("no second thread");
     }
-    mark_shared(a);
+    work(&a);
     pthread_join(thread, NULL);
+    CHECK_EQ(a.wrong + b.wrong, 0);
+    return a.sum + b.sum;
 }
 
 static void test_threads(void)
 {
-    static alignas(16) uint8_t bytes[SHARED];
-
-    for (int round = 0; round < ROUNDS; round++) {
-        /* Neighbouring runs in the same bytes: none is lost. */
-        struct marker a = {.bytes = bytes, .from = 0, .stride = 6, .nbits = 3};
-        struct marker b = {.bytes = bytes, .from = 3, .stride = 6, .nbits = 3};
-        memset(bytes, 0, SHARED);
-        run_both(&a, &b);
-        CHECK_EQ(iova_bits_count(bytes, 0, SHARED * 8), a.newly + b.newly);
-        CHECK(a.newly + b.newly >= SHARED * 8 - 6, "%" PRIu64, a.newly + b.newly);
-
-        /* The same bits, by words and by bytes: each is counted by one of the two. */
-        struct marker c = {.bytes = bytes, .from = 1, .stride = 301, .nbits = 301};
-        struct marker d = {.bytes = bytes, .from = 1, .stride = 43, .nbits = 43};
-        memset(bytes, 0, SHARED);
-        run_both(&c, &d);
-        CHECK_EQ(iova_bits_count(bytes, 0, SHARED * 8), c.newly + d.newly);
-
-        /* One marks while the other clears beside it. */
-        struct marker e = {.bytes = bytes, .from = 0, .stride = 6, .nbits = 3};
-        struct marker f = {.bytes = bytes, .from = 3, .stride = 6, .nbits = 3, .clear = true};
-        for (int i = 0; i < SHARED; i++) {
-            bytes[i] = 0;
-        }
-        for (uint64_t bit = 3; bit + 3 <= SHARED * 8; bit += 6) {
-            iova_bits_set(bytes + bit / 8, (unsigned)(bit % 8), 3);
-        }
-        run_both(&e, &f);
-        CHECK_EQ(iova_bits_count(bytes, 0, SHARED * 8), e.newly);
-        CHECK_EQ(e.newly, (SHARED * 8 - 3) / 6 * 3 + 3);
+    run_both(work_beside);
+    CHECK_EQ(iova_bits_count(shared, 0, SHARED * 8), 0);
+    for (double end = seconds() + DURATION; seconds() < end;) {
+        CHECK_EQ(run_both(work_same), SHARED / REGION * REGION * 8);
     }
 }
 

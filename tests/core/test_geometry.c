@@ -52,8 +52,7 @@ static wide min_wide(wide a, wide b)
     return a < b ? a : b;
 }
 
-/* --- errors of alloc ----------------------------------------------------------------------------
- */
+/* --- errors of alloc ----------------------------------------------------------------- */
 
 static int alloc(uint64_t iova, uint64_t length, uint64_t page_size, void *data, uint64_t size)
 {
@@ -102,8 +101,7 @@ static void test_alloc_errors(void)
     iova_bitmap_free(NULL);
 }
 
-/* --- the geometry -------------------------------------------------------------------------------
- */
+/* --- the geometry -------------------------------------------------------------------- */
 
 static void check_address(const struct iova_bitmap_geometry *g, wide address)
 {
@@ -194,8 +192,7 @@ static void test_nbytes(void)
     }
 }
 
-/* --- what is inside ------------------------------------------------------------------------------
- */
+/* --- what is inside ------------------------------------------------------------------ */
 
 static void check_resolve(const struct iova_bitmap_geometry *g, uint64_t iova, uint64_t length,
                           unsigned flags)

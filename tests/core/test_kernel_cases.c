@@ -16,8 +16,7 @@ enum { GUARD = 0xa5 };
 static uint64_t page;
 static uint64_t seed = 4711;
 
-/* --- 9 variants, 3 offsets, 3 orders ------------------------------------------------------------
- */
+/* --- 9 variants, 3 offsets, 3 orders ------------------------------------------------- */
 
 struct variant {
     const char *name;
@@ -119,7 +118,7 @@ static void test_matrix(void)
     area_unmap(&area);
 }
 
-/* --- large ones, over the end of a window ---------------------------------------------------- */
+/* --- large ones, over the end of a window -------------------------------------------- */
 
 /* Bytes [start, start + size) of the area are `value`, all others guards. */
 static void check_bytes(const struct area *area, uint64_t start, uint64_t size, uint8_t value)
@@ -186,7 +185,7 @@ static void test_all_large(void)
     area_unmap(&area);
 }
 
-/* --- inaccessible memory right before and right after ---------------------------------------- */
+/* --- inaccessible memory right before and right after -------------------------------- */
 
 /* Every operation, over everything and over parts. A byte too far ends the program by a signal. */
 static void use_all(uint8_t *data, uint64_t nbytes, unsigned last_bits, uint64_t window_pages)
@@ -245,7 +244,7 @@ static void test_at_the_edge(void)
     area_unmap(&area);
 }
 
-/* --- large pages ----------------------------------------------------------------------------- */
+/* --- large pages --------------------------------------------------------------------- */
 
 static void test_large_pages(unsigned shift)
 {

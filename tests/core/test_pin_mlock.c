@@ -1,7 +1,8 @@
 /*
  * test_pin_mlock.c - the backend "mlock": the locked pages are those of all present windows, never
  * more and never fewer, also where windows of several bitmaps overlap; and what RLIMIT_MEMLOCK
- * refuses is an error with all before it done. Also the names of the backends.
+ * refuses is an error with all before it done. Also what all backends share: their names, and the
+ * search for the good pages before the first bad one.
  */
 #include <errno.h>
 #include <string.h>
@@ -26,6 +27,28 @@ static void test_names(void)
     }
     for (size_t i = 0; i < sizeof(unknown) / sizeof(unknown[0]); i++) {
         CHECK_EQ(iova_bitmap_pin_backend(unknown[i], &ops), -EINVAL);
+    }
+}
+
+static uint64_t first_bad; /* page number; pages are at addresses from 0 on */
+
+/* Fails for many pages in another way than for a single one. */
+static int attempt(uintptr_t address, uint64_t npages, enum iova_bitmap_access access)
+{
+    (void)access;
+    if (address / page + npages <= first_bad) {
+        return 0;
+    }
+    return npages > 1 ? -EAGAIN : -ENOMEM;
+}
+
+static void test_prefix(void)
+{
+    for (uint64_t npages = 1; npages < 40; npages++) {
+        for (first_bad = 0; first_bad <= npages; first_bad++) {
+            CHECK_EQ(iova_pin_longest_prefix(attempt, 0, npages, IOVA_BITMAP_WRITE),
+                     first_bad > 0 ? (int64_t)first_bad : -ENOMEM);
+        }
     }
 }
 
@@ -125,6 +148,29 @@ static void test_overlap(void)
             int n = (first + i) % BITMAPS;
             iova_bitmap_free(bitmaps[n]);
             bitmaps[n] = NULL;
+            check_locked(&area, bitmaps, offsets);
+        }
+    }
+    area_unmap(&area);
+}
+
+/* A wide window is left while others hold single pages in the middle of it. */
+static void test_islands(void)
+{
+    struct area area = area_map(PAGES);
+
+    for (int order = 0; order < 2; order++) {
+        const uint64_t offsets[BITMAPS] = {0, (order ? 7 : 3) * page, (order ? 3 : 7) * page};
+        struct iova_bitmap *bitmaps[BITMAPS] = {make(&area, 0, area.size, PAGES),
+                                                make(&area, offsets[1], page, 1),
+                                                make(&area, offsets[2], page, 1)};
+        for (int i = 0; i < BITMAPS; i++) {
+            CHECK_EQ(iova_bitmap_set(bitmaps[i], 0, 1, 0, NULL), 0);
+        }
+        check_locked(&area, bitmaps, offsets);
+        for (int i = 0; i < BITMAPS; i++) {
+            iova_bitmap_free(bitmaps[i]);
+            bitmaps[i] = NULL;
             check_locked(&area, bitmaps, offsets);
         }
     }
@@ -252,6 +298,7 @@ int main(void)
 {
     page = iova_bitmap_host_page_size();
     test_names();
+    test_prefix();
     CHECK_EQ(iova_bitmap_pin_backend("mlock", &mlock_ops), 0);
 
     struct area area = area_map(PAGES);
@@ -264,6 +311,7 @@ int main(void)
     area_unmap(&area);
 
     test_overlap();
+    test_islands();
     test_random_overlap();
     test_hole();
     if (locks) {
@@ -278,6 +326,7 @@ int main(void)
 {
     page = iova_bitmap_host_page_size();
     test_names();
+    test_prefix();
     return check_result();
 }
 

@@ -65,7 +65,7 @@ static void check_report(const struct iova_bitmap_report *report, uint64_t pages
     CHECK_EQ(report->length, end - iova);
 }
 
-/* --- short pins ------------------------------------------------------------------------------ */
+/* --- short pins ---------------------------------------------------------------------- */
 
 static void test_short(uint64_t most, uint64_t window_pages)
 {
@@ -99,7 +99,7 @@ static void test_short(uint64_t most, uint64_t window_pages)
     fake_free(&fake, bitmap);
 }
 
-/* --- faults of set and clear ----------------------------------------------------------------- */
+/* --- faults of set and clear --------------------------------------------------------- */
 
 /* A range from inside host page 1 to inside host page 5, in windows of one page: the first calls
  * succeed, the nth fails; then the same call again. To clip, the range sticks out on both sides. */
@@ -171,7 +171,7 @@ static void test_newly(unsigned flags)
     fake_free(&fake, bitmap);
 }
 
-/* --- faults of reads and batch operations ---------------------------------------------------- */
+/* --- faults of reads and batch operations -------------------------------------------- */
 
 static int ranges(struct iova_bitmap *bitmap, struct iova_bitmap_report *report)
 {
@@ -269,7 +269,7 @@ static void test_equal_fault(void)
     fake_free(&other_fake, other);
 }
 
-/* --- backends that make pages present again, and such as call back --------------------------- */
+/* --- backends that make pages present again, and such as call back ------------------- */
 
 static void test_touch(void)
 {

@@ -15,7 +15,7 @@
 
 enum { OPERATIONS = 24 };
 
-/* --- checks ---------------------------------------------------------------------------------- */
+/* --- checks -------------------------------------------------------------------------- */
 
 static void check_books(const struct model *m, const struct fake_pin *fake)
 {
@@ -79,7 +79,7 @@ static void check_rows(const struct model *m, const struct iova_bitmap_range *ro
     CHECK_EQ(count, n);
 }
 
-/* --- operations ------------------------------------------------------------------------------ */
+/* --- operations ---------------------------------------------------------------------- */
 
 /* A range: mostly inside, often small or at the edge of a host page, sometimes wrong. */
 static void pick_range(const struct model *m, uint64_t *iova, uint64_t *length)
@@ -198,6 +198,7 @@ static void do_whole(struct model *m, struct fake_pin *fake, enum whole_operatio
     const struct iova_bitmap_geometry *g = iova_bitmap_geometry(fake->bitmap);
     struct iova_bitmap_report report = {9, 9, 9};
     uint8_t *out = malloc(m->nbits + 1);
+    struct iova_bitmap_options options = {0};
     struct iova_bitmap *other = NULL;
     const uint64_t differs = what == EQUAL && below(2) ? below(m->nbits) : UINT64_MAX;
     uint64_t reached;
@@ -235,8 +236,10 @@ static void do_whole(struct model *m, struct fake_pin *fake, enum whole_operatio
         if (differs != UINT64_MAX) {
             out[differs / 8] ^= (uint8_t)(1u << differs % 8);
         }
-        CHECK_EQ(iova_bitmap_alloc(g->iova, g->length, g->page_size, out, m->nbytes, NULL, &other),
-                 0);
+        options.window_pages = 1 + below(3); /* its windows end elsewhere */
+        CHECK_EQ(
+            iova_bitmap_alloc(g->iova, g->length, g->page_size, out, m->nbytes, &options, &other),
+            0);
         rc = iova_bitmap_equal(fake->bitmap, other, &report);
         want = want < 0 ? want : differs == UINT64_MAX;
         iova_bitmap_free(other);
@@ -280,7 +283,7 @@ static void do_walk(struct model *m, struct fake_pin *fake)
     check_undone(m, &failed, want, byte * 8, m->base, m->end);
 }
 
-/* --- one bitmap ------------------------------------------------------------------------------ */
+/* --- one bitmap ---------------------------------------------------------------------- */
 
 static void pick_geometry(struct model *m)
 {

@@ -13,8 +13,7 @@ __extension__ typedef unsigned __int128 wide;
 
 static uint64_t page;
 
-/* --- arithmetic ---------------------------------------------------------------------------------
- */
+/* --- arithmetic ---------------------------------------------------------------------- */
 
 /* The window from `byte` on, found by stepping over its bytes until one page too many is met. */
 static struct iova_bitmap_window naive_window(const struct iova_bitmap *bitmap, uint64_t byte)
@@ -201,8 +200,7 @@ static void test_large(void)
     iova_bitmap_free(bitmap);
 }
 
-/* --- the present window --------------------------------------------------------------------------
- */
+/* --- the present window -------------------------------------------------------------- */
 
 /* One bit for each address: 8 addresses a byte. Windows of 2 pages, the first one shorter by 100
  * bytes: bitmap bytes 0.., W.., W + 2 pages.. . */
@@ -253,10 +251,12 @@ static void test_present(void)
     CHECK_EQ(fake.peak_pages, 3); /* a read of one byte took one page more, for a moment */
     CHECK_EQ(iova_bitmap_count(bitmap, 0, (5 * page - 100) * 8, 0, &report), 0);
     CHECK_EQ(report.pages, 8 * page + 4);
+    CHECK_EQ(fake.reads, 2 + 3);
     CHECK_EQ(iova_bitmap_reset(bitmap, &report), 0);
     check_window(present, &before);
     CHECK_EQ(stats->moves, 3);
     CHECK_EQ(fake.calls, 3 + 2 + 3 + 3);
+    CHECK_EQ(fake.reads, 2 + 3); /* reset writes */
     CHECK_EQ(fake.live_count, 1);
     fake_check_stats(&fake, bitmap);
 
@@ -287,7 +287,7 @@ static void test_moves_release_first(void)
     fake_free(&fake, bitmap);
 }
 
-/* --- walks ----------------------------------------------------------------------------------- */
+/* --- walks --------------------------------------------------------------------------- */
 
 static int once(struct iova_bitmap *bitmap, uint64_t iova, uint64_t length, void *opaque)
 {

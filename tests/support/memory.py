@@ -37,7 +37,7 @@ def _libc():
     libc.mmap.restype = ctypes.c_void_p
     libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t] + [ctypes.c_int] * 3 + [ctypes.c_long]
     libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+    libc.munmap.argtypes = libc.mlock.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
     return libc
 
 
@@ -99,6 +99,10 @@ class Region:
         array = (ctypes.c_ubyte * nbytes).from_address(self.address + offset)
         array.region = self
         return array
+
+    def lock(self) -> bool:
+        """Asks the system itself to lock all of it in memory, past the engine."""
+        return self._libc.mlock(self.address, self.nbytes) == 0
 
     def at_start(self, nbytes: int):
         """A buffer whose first byte is right after the inaccessible page."""

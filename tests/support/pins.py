@@ -7,22 +7,53 @@ in `errors`, because an exception from `unpin` would only reach `sys.unraisableh
 from __future__ import annotations
 
 import errno
+import sys
 from collections import Counter, deque
 
 import pytest
 
 import iovabitmap as ib
 
-from .memory import HOST_PAGE
+from .memory import HOST_PAGE, Region
+
+PAGE_BITS = HOST_PAGE * 8  # bits in a host page
+LOCKED_PAGES = 12  # more than any test locks at once, less than the usual limit of 64 KiB
 
 
 def require(backend: str) -> None:
-    """Skips where this platform has no such built-in backend, and says so."""
+    """Skips where this platform has no such built-in backend, or not enough of it, and says so."""
+    if backend == "mlock" and sys.platform != "win32" and not Region(LOCKED_PAGES).lock():
+        pytest.skip(f"this process may not lock {LOCKED_PAGES} pages: see `ulimit -l`")
     try:
         with ib.IOVABitmap(0, 1 << 20, pin=backend) as bm:
             bm.set(0, 1)
     except (OSError, ValueError, NotImplementedError) as error:
         pytest.skip(f"pin={backend!r} does not work here: {error!r}")
+
+
+def bit_for_each_address(data, pin, *, window_pages=None) -> ib.IOVABitmap:
+    """A bitmap from 0 with a page size of 1, so that addresses in tests are easy to read."""
+    return ib.alloc(0, len(data) * 8, 1, data, pin=pin, window_pages=window_pages)
+
+
+def small_bitmap(pin="none", window_pages=None, part=100):
+    """100 pages of which six are dirty; `part` bytes are missing from the last."""
+    bm = ib.alloc(
+        0x1800, 4096 * 100 - part, 4096, bytearray(20), window_pages=window_pages, pin=pin
+    )
+    for page in (0, 7, 8, 50, 51, 99):
+        bm.set(0x1800 + page * 4096, 1)
+    return bm
+
+
+def assert_pin_fails(call, code: int, iova: int, length: int, newly: int | None = None) -> None:
+    """The call raises a PinError with these attributes."""
+    with pytest.raises(ib.PinError) as caught:
+        call()
+    error = caught.value
+    assert errno.errorcode[error.errno] == errno.errorcode[code]
+    assert (error.iova, error.length) == (iova, length)
+    assert newly is None or error.newly == newly
 
 
 class RecordingPin:

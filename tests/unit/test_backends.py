@@ -1,13 +1,11 @@
-"""The built-in backends on memory that is gone, protected, or may not be locked.
+"""The built-in backends: which there are, and `populate` on memory that is gone or protected.
 
 `populate` must turn a truncated file, a hole and protected memory into a `PinError` where a plain
-store would kill the process; `mlock` must count its locks, so that bitmaps with common pages do not
-unlock each other's.
+store would kill the process. `mlock` has a file of its own.
 """
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import mmap
 import os
@@ -20,30 +18,13 @@ import pytest
 
 import iovabitmap as ib
 from support.children import run_child
-from support.memory import HOST_PAGE, Arena, Region, locked_kib, needs_linux, needs_mprotect
-from support.pins import require
-
-PAGE_BITS = HOST_PAGE * 8
-PAGE_KIB = HOST_PAGE // 1024
+from support.memory import HOST_PAGE, Arena, Region, needs_linux, needs_mprotect
+from support.pins import PAGE_BITS, assert_pin_fails, bit_for_each_address, require
 
 
 @pytest.fixture
 def populate():
     require("populate")
-
-
-@pytest.fixture
-def mlock():
-    """Skips where locks can't be seen. The system's call is tried, not the engine's."""
-    require("mlock")
-    probe, before = Region(1), locked_kib()
-    libc = ctypes.CDLL(None)
-    if libc.mlock(ctypes.c_void_p(probe.address), ctypes.c_size_t(1)) != 0:
-        pytest.skip("this process may not lock a single page")
-    seen = locked_kib() - before
-    libc.munlock(ctypes.c_void_p(probe.address), ctypes.c_size_t(1))
-    if seen == 0:
-        pytest.skip("mlock does nothing here: a sanitizer's runtime replaces it")
 
 
 class FileMapping:
@@ -63,21 +44,6 @@ def mapped():
     """Makes a `FileMapping` of so many pages."""
     with tempfile.TemporaryFile() as file:
         yield lambda npages: FileMapping(file, npages)
-
-
-def bitmap(data, pin, *, window_pages=512, base=0):
-    """One bit for each address, so that addresses are easy to read."""
-    return ib.alloc(base, len(data) * 8, 1, data, pin=pin, window_pages=window_pages)
-
-
-def assert_fails(call, code, iova, length, newly=None):
-    with pytest.raises(ib.PinError) as caught:
-        call()
-    error = caught.value
-    assert errno.errorcode[error.errno] == errno.errorcode[code]
-    assert (error.iova, error.length) == (iova, length)
-    if newly is not None:
-        assert error.newly == newly
 
 
 # --- which there are ---------------------------------------------------------------------------
@@ -110,12 +76,12 @@ def test_a_backend_works_or_says_that_it_is_not_here(name):
 class TestPopulate:
     def test_a_file_that_is_truncated_before_the_first_mark(self, mapped):
         mapping = mapped(4)
-        bm = bitmap(mapping.memory, "populate")
+        bm = bit_for_each_address(mapping.memory, "populate")
         mapping.truncate(0)
         for call in (bm.set, bm.clear, bm.test_and_set, bm.count, bm.ranges):
-            assert_fails(lambda c=call: c(5, 100), errno.EFAULT, 5, 100)
-        assert_fails(lambda: bm.test(PAGE_BITS), errno.EFAULT, PAGE_BITS, 1)
-        assert_fails(bm.reset, errno.EFAULT, 0, bm.length)
+            assert_pin_fails(lambda c=call: c(5, 100), errno.EFAULT, 5, 100)
+        assert_pin_fails(lambda: bm.test(PAGE_BITS), errno.EFAULT, PAGE_BITS, 1)
+        assert_pin_fails(bm.reset, errno.EFAULT, 0, bm.length)
         for call in (bm.to_mask, bm.copy, lambda: bm == ib.IOVABitmap(0, bm.length, 1)):
             with pytest.raises(ib.PinError):
                 call()
@@ -125,12 +91,12 @@ class TestPopulate:
 
     def test_a_file_that_is_truncated_under_the_present_window(self, mapped):
         mapping = mapped(4)
-        bm = bitmap(mapping.memory, "populate")
+        bm = bit_for_each_address(mapping.memory, "populate")
         bm.set(0, 3)
         stats, window = bm.stats, bm.window
         mapping.truncate(2)
         bm.set(PAGE_BITS, 5)
-        assert_fails(
+        assert_pin_fails(
             lambda: bm.set(2, 3 * PAGE_BITS),
             errno.EFAULT,
             2 * PAGE_BITS,
@@ -138,9 +104,9 @@ class TestPopulate:
             newly=2 * PAGE_BITS - 3 - 5,
         )
         assert bm.count(0, 2 * PAGE_BITS) == 2 * PAGE_BITS
-        assert_fails(lambda: bm.clear(3 * PAGE_BITS, 9), errno.EFAULT, 3 * PAGE_BITS, 9)
-        assert_fails(lambda: bm.count(PAGE_BITS), errno.EFAULT, 2 * PAGE_BITS, 2 * PAGE_BITS)
-        assert_fails(lambda: bm.ranges(PAGE_BITS), errno.EFAULT, 2 * PAGE_BITS, 2 * PAGE_BITS)
+        assert_pin_fails(lambda: bm.clear(3 * PAGE_BITS, 9), errno.EFAULT, 3 * PAGE_BITS, 9)
+        assert_pin_fails(lambda: bm.count(PAGE_BITS), errno.EFAULT, 2 * PAGE_BITS, 2 * PAGE_BITS)
+        assert_pin_fails(lambda: bm.ranges(PAGE_BITS), errno.EFAULT, 2 * PAGE_BITS, 2 * PAGE_BITS)
         mapping.truncate(4)
         bm.set(2, 3 * PAGE_BITS)
         assert bm.count(2, 3 * PAGE_BITS) == 3 * PAGE_BITS
@@ -149,7 +115,7 @@ class TestPopulate:
 
     def test_populating_again_is_neither_a_pin_nor_a_move(self, mapped):
         mapping = mapped(3)
-        bm = bitmap(mapping.memory, "populate")
+        bm = bit_for_each_address(mapping.memory, "populate")
         for _ in range(5):
             bm.set(0, bm.length)
             bm.clear(PAGE_BITS, PAGE_BITS)
@@ -157,10 +123,10 @@ class TestPopulate:
 
     def test_pages_before_a_hole_are_delivered(self):
         memory = Region(6)
-        bm = bitmap(memory.buffer(100, 6 * HOST_PAGE - 100), "populate")
+        bm = bit_for_each_address(memory.buffer(100, 6 * HOST_PAGE - 100), "populate")
         memory.punch(3)
         left = (3 * HOST_PAGE - 100) * 8
-        assert_fails(
+        assert_pin_fails(
             lambda: bm.set(7, bm.length - 7), errno.ENOMEM, left, bm.length - left, newly=left - 7
         )
         assert bm.count(0, left) == left - 7 and bm.window is None
@@ -168,47 +134,47 @@ class TestPopulate:
         assert bm.window.npages == 3, "the window ends before the hole"
         bm.set((4 * HOST_PAGE - 100) * 8, 1)
         assert bm.window.npages == 2
-        assert_fails(lambda: bm.count(0), errno.ENOMEM, left, bm.length - left)
-        assert_fails(lambda: bm.ranges(0), errno.ENOMEM, left, bm.length - left)
+        assert_pin_fails(lambda: bm.count(0), errno.ENOMEM, left, bm.length - left)
+        assert_pin_fails(lambda: bm.ranges(0), errno.ENOMEM, left, bm.length - left)
 
     def test_protected_memory(self):
         memory = Region(5)
-        bm = bitmap(memory.at_start(5 * HOST_PAGE), "populate")
+        bm = bit_for_each_address(memory.at_start(5 * HOST_PAGE), "populate")
         memory.protect(1, 2, Region.NO_ACCESS)
         left = PAGE_BITS
-        assert_fails(
+        assert_pin_fails(
             lambda: bm.test_and_set(3, bm.length - 3),
             errno.EINVAL,
             left,
             bm.length - left,
             newly=PAGE_BITS - 3,
         )
-        assert_fails(bm.count, errno.EINVAL, left, bm.length - left)
+        assert_pin_fails(bm.count, errno.EINVAL, left, bm.length - left)
         memory.protect(1, 2, Region.READ_WRITE)
         assert bm.test_and_set(3, bm.length - 3) == 4 * PAGE_BITS
         memory.protect(1, 2, Region.NO_ACCESS)
-        assert_fails(lambda: bm.clear(3, 2 * PAGE_BITS), errno.EINVAL, left, PAGE_BITS + 3)
+        assert_pin_fails(lambda: bm.clear(3, 2 * PAGE_BITS), errno.EINVAL, left, PAGE_BITS + 3)
         memory.protect(1, 2, Region.READ_WRITE)
         assert bm.count() == bm.length - PAGE_BITS
 
     def test_reads_need_readable_memory_only(self):
         memory = Region(4)
-        bm = bitmap(memory.at_start(4 * HOST_PAGE), "populate")
+        bm = bit_for_each_address(memory.at_start(4 * HOST_PAGE), "populate")
         bm.set(PAGE_BITS + 3, 2 * PAGE_BITS)
         memory.protect(0, 4, Region.READ_ONLY)
         assert bm.count() == 2 * PAGE_BITS
         assert bm.ranges().tolist() == [[PAGE_BITS + 3, 2 * PAGE_BITS]]
         assert bm.test(PAGE_BITS + 3) and bm.to_mask().sum() == 2 * PAGE_BITS
         assert bm.copy().count() == 2 * PAGE_BITS and bm == bm.copy()
-        assert_fails(lambda: bm.set(0, 1), errno.EINVAL, 0, 1, newly=0)
-        assert_fails(bm.reset, errno.EINVAL, 0, bm.length)
+        assert_pin_fails(lambda: bm.set(0, 1), errno.EINVAL, 0, 1, newly=0)
+        assert_pin_fails(bm.reset, errno.EINVAL, 0, bm.length)
         with pytest.raises(ib.PinError):
             bm.for_each(lambda *_: None, by_window=True)
 
     def test_only_the_pages_that_are_touched_matter(self):
         """A window's later pages may be gone: that shortens it, and fails nothing else."""
         memory = Region(4)
-        bm = bitmap(memory.at_start(4 * HOST_PAGE), "populate")
+        bm = bit_for_each_address(memory.at_start(4 * HOST_PAGE), "populate")
         memory.punch(2)
         bm.set(0, 2 * PAGE_BITS)
         assert bm.window.npages == 2 and bm.count(0, 2 * PAGE_BITS) == 2 * PAGE_BITS
@@ -218,17 +184,17 @@ class TestPopulate:
 
     def test_windows_of_one_page(self, mapped):
         mapping = mapped(5)
-        bm = bitmap(mapping.memory, "populate", window_pages=1)
+        bm = bit_for_each_address(mapping.memory, "populate", window_pages=1)
         bm.set(0, bm.length)
         mapping.truncate(3)
-        assert_fails(
+        assert_pin_fails(
             lambda: bm.test_and_set(0, bm.length), errno.EFAULT, 3 * PAGE_BITS, 2 * PAGE_BITS, 0
         )
         assert bm.count(0, 3 * PAGE_BITS) == 3 * PAGE_BITS
 
     def test_a_copy_of_what_is_still_there(self, mapped):
         mapping = mapped(2)
-        bm = bitmap(mapping.memory, "populate")
+        bm = bit_for_each_address(mapping.memory, "populate")
         bm.set(9, 1)
         twin = bm.copy()
         mapping.truncate(0)
@@ -257,180 +223,6 @@ class TestPopulate:
                 repr(bm)
             """
         ).assert_lived("marking in a truncated file")
-
-
-# --- mlock -------------------------------------------------------------------------------------
-
-
-@needs_linux
-@pytest.mark.usefixtures("mlock")
-class TestMlock:
-    def test_the_window_is_locked_and_released(self):
-        before = locked_kib()
-        bm = bitmap(Region(4).at_start(4 * HOST_PAGE), "mlock")
-        assert locked_kib() == before, "alloc pins nothing"
-        bm.set(0, 1)
-        assert locked_kib() == before + 4 * PAGE_KIB
-        bm.set(0, bm.length)
-        bm.count()
-        bm.ranges(3, 17)
-        assert locked_kib() == before + 4 * PAGE_KIB, "a window of its own unlocks nothing else"
-        bm.free()
-        assert locked_kib() == before
-
-    def test_moving_unlocks_what_it_leaves(self):
-        before = locked_kib()
-        bm = bitmap(Region(6).at_start(6 * HOST_PAGE), "mlock", window_pages=2)
-        for page in (0, 4, 2, 5, 0):
-            bm.set(page * PAGE_BITS, 1)
-            assert locked_kib() == before + bm.window.npages * PAGE_KIB
-        bm.free()
-        assert locked_kib() == before
-
-    @pytest.mark.parametrize("freed_first", [0, 1, 2])
-    def test_bitmaps_with_common_pages_do_not_unlock_each_others(self, freed_first):
-        before = locked_kib()
-        memory = Region(6)
-        spans = [(0, 4), (2, 6), (1, 3)]
-        bms = [
-            bitmap(memory.buffer(low * HOST_PAGE, (high - low) * HOST_PAGE), "mlock")
-            for low, high in spans
-        ]
-        for bm in bms:
-            bm.set(0, 1)
-        assert locked_kib() == before + 6 * PAGE_KIB
-        while bms:
-            n = freed_first % len(bms)
-            bms.pop(n).free()
-            del spans[n]
-            left = {page for low, high in spans for page in range(low, high)}
-            assert locked_kib() == before + len(left) * PAGE_KIB
-        assert locked_kib() == before
-
-    def test_two_bitmaps_inside_one_page(self):
-        before = locked_kib()
-        memory = Region(1)
-        one = bitmap(memory.buffer(0, 100), "mlock")
-        two = bitmap(memory.buffer(3000, 100), "mlock")
-        one.set(0, 1)
-        two.set(0, 1)
-        one.free()
-        assert locked_kib() == before + PAGE_KIB
-        two.count()
-        assert locked_kib() == before + PAGE_KIB
-        del two
-        assert locked_kib() == before
-
-    def test_a_walk_and_its_callbacks(self):
-        before = locked_kib()
-        bm = bitmap(Region(3).at_start(3 * HOST_PAGE), "mlock", window_pages=1)
-
-        def visit(bm, iova, length, opaque):
-            bm.count()
-            bm.set(iova, length)
-            assert locked_kib() == before + PAGE_KIB
-
-        bm.for_each(visit, by_window=True)
-        bm.free()
-        assert locked_kib() == before
-
-    def test_a_hole(self):
-        before = locked_kib()
-        memory = Region(5)
-        bm = bitmap(memory.at_start(5 * HOST_PAGE), "mlock")
-        memory.punch(2)
-        assert_fails(
-            lambda: bm.set(3, bm.length - 3),
-            errno.ENOMEM,
-            2 * PAGE_BITS,
-            3 * PAGE_BITS,
-            newly=2 * PAGE_BITS - 3,
-        )
-        assert bm.window is None and locked_kib() == before, "nothing stays locked"
-        bm.set(0, 1)
-        assert bm.window.npages == 2 and locked_kib() == before + 2 * PAGE_KIB
-        bm.free()
-        assert locked_kib() == before
-
-    def test_beyond_the_limit(self):
-        """In a child, because its limit and its rights can't be had back."""
-        run_child(
-            f"""
-            import errno, os, resource
-            import numpy as np
-            import iovabitmap as ib
-
-            HOST, BITS = {HOST_PAGE}, {PAGE_BITS}
-            LIMITS = (errno.ENOMEM, errno.EAGAIN)
-
-            def locked():
-                with open("/proc/self/status") as status:
-                    return next(int(l.split()[1]) for l in status if l.startswith("VmLck")) * 1024
-
-            def fails(call, iova, length, newly=None):
-                try:
-                    call()
-                except ib.PinError as error:
-                    assert error.errno in LIMITS, error
-                    assert (error.iova, error.length) == (iova, length), (error.iova, error.length)
-                    assert newly is None or error.newly == newly, error.newly
-                else:
-                    raise AssertionError("was not refused")
-
-            raw = np.zeros(40 * HOST, np.uint8)
-            raw = raw[-raw.ctypes.data % HOST:][: 32 * HOST]
-            resource.setrlimit(resource.RLIMIT_MEMLOCK, (8 * HOST, 8 * HOST))
-            if os.geteuid() == 0:
-                os.setgroups([])
-                os.setresgid(65534, 65534, 65534)
-                os.setresuid(65534, 65534, 65534)
-            start = locked()
-
-            def bitmap(first, last, window_pages):
-                data = raw[first * HOST : last * HOST]
-                return ib.alloc(0, data.size * 8, 1, data, pin="mlock", window_pages=window_pages)
-
-            print("within the limit", flush=True)
-            one = bitmap(0, 16, 8)
-            one.set(0, one.length)
-            assert locked() - start == 8 * HOST and one.stats.moves == 2
-
-            print("a second window does not fit", flush=True)
-            two = bitmap(16, 32, 8)
-            fails(lambda: two.set(5, 100), 5, 100, 0)
-            fails(lambda: two.count(7, 9), 7, 9)
-            assert two.stats.pins == two.stats.unpins == 0 and two.window is None
-            assert locked() - start == 8 * HOST
-
-            print("there is room for a part of it", flush=True)
-            one.free()
-            assert locked() == start
-            half = bitmap(0, 5, 8)
-            half.set(0, 1)
-            assert locked() - start == 5 * HOST
-            two.set(0, 1)
-            assert two.window.npages == 3, two.window
-            assert locked() - start == 8 * HOST
-            two.set(0, two.length)
-            two.free()
-            half.free()
-            assert locked() == start
-
-            print("windows longer than the limit get shorter", flush=True)
-            long = bitmap(0, 32, 512)
-            long.set(0, long.length)
-            assert locked() - start <= 8 * HOST
-            assert np.count_nonzero(raw != 255) == 0
-            long.free()
-            assert locked() == start
-
-            print("no limit at all to work with", flush=True)
-            resource.setrlimit(resource.RLIMIT_MEMLOCK, (HOST // 2, HOST // 2))
-            none = bitmap(0, 4, 8)
-            fails(lambda: none.set(3, 2 * BITS), 3, 2 * BITS, 0)
-            assert none.stats.pins == 0
-            """
-        ).assert_lived("locking beyond RLIMIT_MEMLOCK")
 
 
 # --- all of them -------------------------------------------------------------------------------

@@ -125,9 +125,23 @@ def test_numpy_in_c_and_fortran_order():
     check(raw[5:], lambda: raw[5:].tobytes())
 
 
-def test_a_structured_array():
-    data = np.zeros(2, [("a", "u4"), ("b", "u8")])
+@pytest.mark.parametrize("field", ["a", "O", "Offset", "Order"])
+def test_records(field):
+    """Whatever the fields are called: the memory is plain."""
+    data = np.zeros(2, [("b", "u4"), (field, "u8")])
     check(data, lambda: data.tobytes())
+
+    class Record(ctypes.Structure):
+        _fields_ = (("b", ctypes.c_uint64 * 2), (field, ctypes.c_uint64))
+
+    check(Record())
+
+
+def test_references_to_objects_are_no_memory_for_bits():
+    with pytest.raises((BufferError, TypeError)):
+        over(np.array([None] * NBYTES))
+    with pytest.raises((BufferError, TypeError)):
+        over(np.zeros(NBYTES, [("a", "u8"), ("b", "O")]))
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="__buffer__ came with Python 3.12")
@@ -157,6 +171,17 @@ def test_more_memory_than_needed_is_left_alone():
     bm.set(0, 64)
     bm.clear(0, 64)
     assert data == bytes(8) + b"\xa5" * 92 and bm.view().size == 8
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="__buffer__ came with Python 3.12")
+def test_whatever_the_exporter_raises_is_the_cause_of_a_buffer_error():
+    class Exporter:
+        def __buffer__(self, flags):
+            raise LookupError("mine")
+
+    with pytest.raises(BufferError) as caught:
+        over(Exporter())
+    assert isinstance(caught.value.__cause__, LookupError)
 
 
 # --- what is refused ---------------------------------------------------------------------------

@@ -71,7 +71,12 @@ def test_table_and_picture(source, tmp_path):
 
 
 def test_bad_options():
-    for options in (["--mib", "0"], ["--interval", "0"], ["--interval", "nan"], ["--interval", "inf"]):
+    for options in (
+        ["--mib", "0"],
+        ["--interval", "0"],
+        ["--interval", "nan"],
+        ["--interval", "inf"],
+    ):
         done = run(*options)
         assert done.returncode == 2
         assert "must be" in done.stderr

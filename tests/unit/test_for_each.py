@@ -149,7 +149,9 @@ def test_anything_else_is_a_type_error(by_window, result):
 
 
 @FORMS
-@pytest.mark.parametrize("kind", [ZeroDivisionError, KeyboardInterrupt, StopIteration, SystemExit])
+@pytest.mark.parametrize(
+    "kind", [ZeroDivisionError, KeyboardInterrupt, StopIteration, SystemExit, OSError, ib.PinError]
+)
 def test_an_exception_stops_it_and_propagates(by_window, kind):
     pin = FaultyPin()
     bm = bitmap(pin=pin)
