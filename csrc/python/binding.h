@@ -80,6 +80,8 @@ extern PyType_Spec ib_memory_spec;
 
 /* Holds the one Py_buffer of a caller's object: contiguous, and writable where `writable`. */
 PyObject *ib_memory_from_object(struct ib_state *state, PyObject *object, bool writable);
+/* True where a buffer's format (NULL: bytes) says that it holds references to Python objects. */
+bool ib_format_has_objects(const char *format);
 /* Zeroed memory of its own, page-aligned where it fills a page. */
 PyObject *ib_memory_zeroed(struct ib_state *state, uint64_t size);
 /* Takes over memory that `release` gives back, also where this fails. */

@@ -9,8 +9,6 @@
  */
 #include "binding.h"
 
-#include <string.h>
-
 struct memory {
     PyObject_HEAD uint8_t *bytes;
     uint64_t size;
@@ -34,6 +32,19 @@ static void refuse(const char *needed)
         ib_put_exception(ib_take_exception(), cause);
         Py_DECREF(cause);
     }
+}
+
+bool ib_format_has_objects(const char *format)
+{
+    bool in_name = false; /* field names stand between colons */
+
+    for (; format != NULL && *format != '\0'; format++) {
+        in_name ^= *format == ':';
+        if (*format == 'O' && !in_name) {
+            return true;
+        }
+    }
+    return false;
 }
 
 PyObject *ib_memory_from_object(struct ib_state *state, PyObject *object, bool writable)
@@ -63,7 +74,7 @@ PyObject *ib_memory_from_object(struct ib_state *state, PyObject *object, bool w
             return NULL;
         }
     }
-    if (self->source.format != NULL && strchr(self->source.format, 'O') != NULL) {
+    if (ib_format_has_objects(self->source.format)) {
         PyErr_SetString(PyExc_BufferError, "data must be plain memory, not references to objects");
         Py_DECREF(self);
         return NULL;
