@@ -165,31 +165,11 @@ static const char *view_dtype(PyObject *object)
     return found;
 }
 
-const char ib_doc_view[] =
-    "view($self, /, dtype='u1')\n--\n\n"
-    "The bitmap's memory as an array of nbytes bytes ('u1') or of 64-bit words ('u8').\n\n"
-    "Zero-copy and writable. It outlives free(): it is the caller's memory, which stays held "
-    "until\n"
-    "the array is gone. Bit n of the bitmap is bit n % 64 of word n // 64.\n\n"
-    "Raises\n"
-    "------\n"
-    "ValueError\n    For another dtype, or 'u8' where the size or the address of the memory is\n"
-    "    no multiple of 8.\n";
-
-IB_METHOD(view)
+/* The memory as an array, between begin and end. */
+static PyObject *view(struct ib_bitmap *self, const char *dtype)
 {
-    static const char *const names[] = {"dtype"};
-    static const struct ib_signature signature = {"view", 0, 1, 1, names};
     uint64_t nbytes = iova_bitmap_geometry(self->engine)->nbytes;
-    PyObject *parsed[1];
 
-    if (ib_parse(&signature, args, nargs, kwnames, parsed) < 0 || ib_bitmap_check(self) < 0) {
-        return NULL;
-    }
-    const char *dtype = parsed[0] == NULL ? "u1" : view_dtype(parsed[0]);
-    if (dtype == NULL) {
-        return NULL;
-    }
     if (strcmp(dtype, "u1") == 0) {
         return ib_array(self->state, self->memory, dtype, nbytes, 0);
     }
@@ -206,6 +186,34 @@ IB_METHOD(view)
         return NULL;
     }
     return ib_array(self->state, self->memory, "<u8", nbytes / 8, 0);
+}
+
+const char ib_doc_view[] =
+    "view($self, /, dtype='u1')\n--\n\n"
+    "The bitmap's memory as an array of nbytes bytes ('u1') or of 64-bit words ('u8').\n\n"
+    "Zero-copy and writable. It outlives free(): it is the caller's memory, which stays held "
+    "until\n"
+    "the array is gone. Bit n of the bitmap is bit n % 64 of word n // 64.\n\n"
+    "Raises\n"
+    "------\n"
+    "ValueError\n    For another dtype, or 'u8' where the size or the address of the memory is\n"
+    "    no multiple of 8.\n";
+
+IB_METHOD(view)
+{
+    static const char *const names[] = {"dtype"};
+    static const struct ib_signature signature = {"view", 0, 1, 1, names};
+    PyObject *parsed[1], *array = NULL;
+
+    if (ib_parse(&signature, args, nargs, kwnames, parsed) < 0 || ib_bitmap_begin(self) < 0) {
+        return NULL;
+    }
+    const char *dtype = parsed[0] == NULL ? "u1" : view_dtype(parsed[0]);
+    if (dtype != NULL) {
+        array = view(self, dtype);
+    }
+    ib_bitmap_end(self);
+    return array;
 }
 
 const char ib_doc_to_mask[] = "to_mask($self, /)\n--\n\n"
