@@ -128,7 +128,7 @@ sanitize-python: $(VENV)/.extra-test
 		--build-lib $(SANITIZED)/lib
 	$(SANITIZED_ENV) $(BIN)/python -P -c \
 		'import iovabitmap._core as core; assert "$(SANITIZED)" in core.__file__, core.__file__'
-	$(SANITIZED_ENV) $(BIN)/pytest --capture=sys -k "not mlock and not test_demo" $(PYTEST_ARGS)
+	$(SANITIZED_ENV) $(BIN)/pytest --capture=sys -k "not test_demo" $(PYTEST_ARGS)
 
 valgrind: $(CORE_TESTS) ## The C programs under valgrind
 	@sh tests/core/run.sh --under "valgrind --quiet --error-exitcode=1 --leak-check=full" $(CORE_TESTS)

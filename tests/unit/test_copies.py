@@ -65,6 +65,16 @@ def test_copies_of_odd_geometries(how, content):
         assert twin.view().size == nbytes
 
 
+def test_a_pickle_with_content_of_another_size_is_refused():
+    make, arguments = small_bitmap().__reduce_ex__(2)[:2]
+    (at,) = [n for n, argument in enumerate(arguments) if isinstance(argument, bytes)]
+    content = arguments[at]
+    for forged in (b"", content[:-1], content + b"\0", content * 1000):
+        with pytest.raises(ValueError):
+            make(*arguments[:at], forged, *arguments[at + 1 :])
+    assert make(*arguments) == small_bitmap()
+
+
 def test_a_pickle_that_is_damaged_is_refused_or_harmless():
     """Whatever a forged state says, the memory is never overrun."""
     reduced = small_bitmap().__reduce_ex__(2)

@@ -271,6 +271,20 @@ def test_unpin_during_another_exception(unraisable):
     assert bm.freed and unraisable == [(RuntimeError, "cannot let go")]
 
 
+def test_unpin_while_the_pin_of_another_bitmap_raises():
+    """Comparing holds a window of each: the one is given back while the other's error is raised."""
+    error = LookupError("mine")
+    pin = RecordingPin()
+    bm, _ = bitmap(pin)
+    other, _ = bitmap(AnsweringPin(error))
+    for compare in (lambda: bm == other, lambda: other == bm):
+        with pytest.raises(LookupError) as caught:
+            compare()
+        assert caught.value is error
+        pin.assert_balanced()
+    assert pin.log, "the first of the two was pinned"
+
+
 def test_unpin_of_the_collector(unraisable):
     pin = BadUnpin()
     bm, _ = bitmap(pin)
