@@ -116,8 +116,8 @@ sanitize-core:
 
 # The interpreter itself is not instrumented: the runtime must come before it, and libstdc++ with
 # it, for extensions in C++. What the interpreter never frees is no leak of ours; a size that cannot
-# be had is a MemoryError. ASan makes mlock do nothing, so its tests can't run; the demonstration's
-# would only be slow. A report must not end in what pytest captures.
+# be had is a MemoryError. ASan makes mlock do nothing: its tests see that and say so. Those of the
+# demonstration would only be slow. A report must not end in what pytest captures.
 SANITIZED := build/sanitize
 SANITIZED_ENV = PYTHONPATH=$(abspath $(SANITIZED)/lib) PYTHONMALLOC=malloc \
 	ASAN_OPTIONS=detect_leaks=0,allocator_may_return_null=1 \
