@@ -167,6 +167,7 @@ def watch(workload: Workload, recorder: Recorder, console: Console) -> None:
                     wait([running], max(0.0, recorder.last + workload.interval - time.monotonic()))
                     row = table(strip, header=False)
                     add_row(row, recorder.record(name), strip)
+                    workload.observed += 1
                     bar.update(task, description=name, completed=done + workload.progress)
                     console.print(row)
                 running.result()

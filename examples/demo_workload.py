@@ -41,6 +41,8 @@ class Workload:
     """`memory` is what it works in; call each of `phases` in order, in any one thread.
 
     `progress` is the part of the present phase that is done, 0 to 1. Set `stopped` to end it early.
+    The observer adds one to `observed` after each look: the paced phases wait for it, so that a
+    machine under load sees as many epochs as an idle one.
     """
 
     def __init__(self, nbytes: int, interval: float, seed: int = 1) -> None:
@@ -51,6 +53,7 @@ class Workload:
         self.interval = interval
         self.random = np.random.default_rng(seed)
         self.progress = 0.0
+        self.observed = 0
         self.stopped = False
         self.checks: list[str] = []
         self.phases: dict[str, Callable[[], None]] = {
@@ -72,7 +75,7 @@ class Workload:
         pages = len(self.memory) // PAGE
         hot_start, hot_size = self.values.size * 5 // 8, self.values.size // 16
         batch = max(pages // 32, 1)
-        for i in self._paced(UPDATE_INTERVALS * UPDATE_BATCHES, UPDATE_INTERVALS * self.interval):
+        for i in self._paced(UPDATE_INTERVALS * UPDATE_BATCHES, UPDATE_INTERVALS):
             drawn = self.table[np.arange(i * batch, (i + 1) * batch) % self.table.size]
             places = np.where(
                 self.random.random(batch) < 0.9,
@@ -87,7 +90,7 @@ class Workload:
     def sweep(self) -> None:
         steps = SWEEP_INTERVALS * 10
         edges = [self.values.size * i // steps for i in range(steps + 1)]
-        for i in self._paced(steps, SWEEP_INTERVALS * self.interval):
+        for i in self._paced(steps, SWEEP_INTERVALS):
             self.values[edges[i] : edges[i + 1]] *= 2
         self.sum *= 2
         self._check_sum()
@@ -105,14 +108,17 @@ class Workload:
         self._sort(part[:middle], begin, half)
         self._sort(part[middle:], half, end)
 
-    def _paced(self, steps: int, seconds: float) -> Iterator[int]:
-        """0 to steps - 1, evenly over the time; at once where the work takes longer."""
-        start = time.monotonic()
+    def _paced(self, steps: int, intervals: int) -> Iterator[int]:
+        """0 to steps - 1, evenly over the observer's intervals, and never ahead of its looks."""
+        start, observed = time.monotonic(), self.observed
         for i in range(steps):
+            self.progress = i / steps
+            due = start + i * intervals * self.interval / steps
+            time.sleep(max(0.0, due - time.monotonic()))
+            while self.observed - observed < i * intervals // steps and not self.stopped:
+                time.sleep(0.001)
             if self.stopped:
                 return
-            self.progress = i / steps
-            time.sleep(max(0.0, start + i * seconds / steps - time.monotonic()))
             yield i
 
     def _check_sum(self) -> None:
