@@ -163,8 +163,10 @@ def watch(workload: Workload, recorder: Recorder, console: Console) -> None:
             for done, (name, phase) in enumerate(workload.phases.items()):
                 workload.progress = 0.0
                 running: Future[None] = worker.submit(phase)
-                while not running.done():
+                finished = False
+                while not finished:
                     wait([running], max(0.0, recorder.last + workload.interval - time.monotonic()))
+                    finished = running.done()  # before the look, which so sees all of the phase
                     row = table(strip, header=False)
                     add_row(row, recorder.record(name), strip)
                     workload.observed += 1
