@@ -7,6 +7,7 @@
 #ifndef IOVA_ATOMIC_H
 #define IOVA_ATOMIC_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* A word of the caller's memory, whatever type the caller gave it. */
@@ -39,6 +40,30 @@ static inline uint64_t iova_atomic_load64(const iova_word *word)
     return *(const volatile uint64_t *)word;
 }
 
+static inline uint64_t iova_atomic_or64(iova_word *word, uint64_t mask)
+{
+    return (uint64_t)_InterlockedOr64((volatile __int64 *)word, (__int64)mask);
+}
+
+static inline uint64_t iova_atomic_add64(uint64_t *counter, uint64_t more)
+{
+    return (uint64_t)_InterlockedExchangeAdd64((volatile __int64 *)counter, (__int64)more) + more;
+}
+
+/* *counter = value where that is more. */
+static inline void iova_atomic_max64(uint64_t *counter, uint64_t value)
+{
+    uint64_t seen = *(volatile uint64_t *)counter;
+    while (value > seen) {
+        uint64_t now = (uint64_t)_InterlockedCompareExchange64((volatile __int64 *)counter,
+                                                               (__int64)value, (__int64)seen);
+        if (now == seen) {
+            return;
+        }
+        seen = now;
+    }
+}
+
 static inline uint64_t iova_atomic_exchange64(iova_word *word, uint64_t value)
 {
     return (uint64_t)_InterlockedExchange64((volatile __int64 *)word, (__int64)value);
@@ -64,6 +89,25 @@ static inline uint8_t iova_atomic_and8(uint8_t *byte, uint8_t mask)
 static inline uint64_t iova_atomic_load64(const iova_word *word)
 {
     return __atomic_load_n(word, __ATOMIC_RELAXED);
+}
+
+static inline uint64_t iova_atomic_or64(iova_word *word, uint64_t mask)
+{
+    return __atomic_fetch_or(word, mask, __ATOMIC_RELAXED);
+}
+
+static inline uint64_t iova_atomic_add64(uint64_t *counter, uint64_t more)
+{
+    return __atomic_add_fetch(counter, more, __ATOMIC_RELAXED);
+}
+
+/* *counter = value where that is more. */
+static inline void iova_atomic_max64(uint64_t *counter, uint64_t value)
+{
+    uint64_t seen = __atomic_load_n(counter, __ATOMIC_RELAXED);
+    while (value > seen && !__atomic_compare_exchange_n(counter, &seen, value, true,
+                                                        __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+    }
 }
 
 static inline uint64_t iova_atomic_exchange64(iova_word *word, uint64_t value)

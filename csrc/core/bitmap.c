@@ -40,6 +40,7 @@ int iova_bitmap_alloc(uint64_t iova, uint64_t length, uint64_t page_size, void *
         options->window_pages ? options->window_pages : made->host_page_size / sizeof(void *);
     made->pin = options->pin ? options->pin : &iova_pin_none;
     made->pin_context = options->pin_context;
+    made->shared = -1;
     *bitmap = made;
     return 0;
 }
@@ -83,11 +84,6 @@ static uint64_t clear_op(const struct iova_chunk *chunk)
     return 0;
 }
 
-static uint64_t count_op(const struct iova_chunk *chunk)
-{
-    return iova_bits_count(chunk->bytes, chunk->skip, chunk->nbits);
-}
-
 /* Applies op to each chunk of an open cursor, and closes it. */
 static int walk(struct iova_cursor *cursor, const struct iova_span *span, bits_op op,
                 struct iova_bitmap_report *report)
@@ -120,8 +116,53 @@ static int resolve(const struct iova_bitmap *bitmap, uint64_t iova, uint64_t len
     return iova_geometry_resolve(&bitmap->geometry, iova, length, flags, span);
 }
 
-static int walk_present(struct iova_bitmap *bitmap, uint64_t iova, uint64_t length, unsigned flags,
-                        bits_op op, struct iova_bitmap_report *report)
+int iova_bitmap_check_range(const struct iova_bitmap *bitmap, uint64_t iova, uint64_t length,
+                            unsigned flags)
+{
+    struct iova_span span;
+
+    return iova_geometry_resolve(&bitmap->geometry, iova, length, flags, &span);
+}
+
+/* The common case in few steps: one range inside the present window, whose memory is as it was when
+ * the window was taken. */
+static bool set_inside(struct iova_bitmap *bitmap, const struct iova_span *span)
+{
+    const struct iova_window *window = &bitmap->present;
+    uint64_t first = (span->first_bit >> 3) - window->view.base_index; /* wraps where before it */
+    uint64_t last = (span->last_bit >> 3) - window->view.base_index;
+
+    if (first >= window->nbytes || last >= window->nbytes || bitmap->pin->touch != NULL) {
+        return false;
+    }
+    iova_bits_set_within(bitmap->data + (span->first_bit >> 3), (unsigned)(span->first_bit & 7),
+                         span->last_bit - span->first_bit + 1, bitmap->data,
+                         bitmap->data + bitmap->geometry.nbytes);
+    return true;
+}
+
+int iova_bitmap_set(struct iova_bitmap *bitmap, uint64_t iova, uint64_t length, unsigned flags,
+                    struct iova_bitmap_report *report)
+{
+    struct iova_span span;
+    struct iova_cursor cursor;
+    int rc = resolve(bitmap, iova, length, flags, &span, report);
+
+    if (rc <= 0 || (!(flags & IOVA_BITMAP_COUNT) && set_inside(bitmap, &span))) {
+        return rc < 0 ? rc : 0;
+    }
+    bits_op op = set_op;
+    if (flags & IOVA_BITMAP_COUNT) {
+        op = test_and_set_op;
+    } else if (bitmap->pin != &iova_pin_none) {
+        op = set_before_fault_op;
+    }
+    iova_cursor_open_present(&cursor, bitmap, &span);
+    return walk(&cursor, &span, op, report);
+}
+
+int iova_bitmap_clear(struct iova_bitmap *bitmap, uint64_t iova, uint64_t length, unsigned flags,
+                      struct iova_bitmap_report *report)
 {
     struct iova_span span;
     struct iova_cursor cursor;
@@ -131,25 +172,7 @@ static int walk_present(struct iova_bitmap *bitmap, uint64_t iova, uint64_t leng
         return rc;
     }
     iova_cursor_open_present(&cursor, bitmap, &span);
-    return walk(&cursor, &span, op, report);
-}
-
-int iova_bitmap_set(struct iova_bitmap *bitmap, uint64_t iova, uint64_t length, unsigned flags,
-                    struct iova_bitmap_report *report)
-{
-    bits_op op = set_op;
-    if (flags & IOVA_BITMAP_COUNT) {
-        op = test_and_set_op;
-    } else if (bitmap->pin != &iova_pin_none) {
-        op = set_before_fault_op;
-    }
-    return walk_present(bitmap, iova, length, flags, op, report);
-}
-
-int iova_bitmap_clear(struct iova_bitmap *bitmap, uint64_t iova, uint64_t length, unsigned flags,
-                      struct iova_bitmap_report *report)
-{
-    return walk_present(bitmap, iova, length, flags, clear_op, report);
+    return walk(&cursor, &span, clear_op, report);
 }
 
 int iova_bitmap_reset(struct iova_bitmap *bitmap, struct iova_bitmap_report *report)
@@ -159,28 +182,6 @@ int iova_bitmap_reset(struct iova_bitmap *bitmap, struct iova_bitmap_report *rep
 
     iova_cursor_open_own(&cursor, bitmap, &span, IOVA_BITMAP_WRITE);
     return walk(&cursor, &span, clear_op, report);
-}
-
-int iova_bitmap_count(struct iova_bitmap *bitmap, uint64_t iova, uint64_t length, unsigned flags,
-                      struct iova_bitmap_report *report)
-{
-    struct iova_span span;
-    struct iova_cursor cursor;
-    int rc = resolve(bitmap, iova, length, flags, &span, report);
-
-    if (rc <= 0) {
-        return rc;
-    }
-    iova_cursor_open_own(&cursor, bitmap, &span, IOVA_BITMAP_READ);
-    return walk(&cursor, &span, count_op, report);
-}
-
-int iova_bitmap_test(struct iova_bitmap *bitmap, uint64_t iova)
-{
-    struct iova_bitmap_report report;
-    int rc = iova_bitmap_count(bitmap, iova, 1, 0, &report);
-
-    return rc < 0 ? rc : (int)report.pages;
 }
 
 int iova_bitmap_for_each(struct iova_bitmap *bitmap, void *opaque, iova_bitmap_fn_t fn)

@@ -87,6 +87,42 @@ void iova_bits_set(uint8_t *bytes, unsigned skip, uint64_t nbits)
     }
 }
 
+/* A word as it lies in memory, from one whose bit n is bit n of the run. */
+static uint64_t in_memory(uint64_t word)
+{
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    word = __builtin_bswap64(word);
+#endif
+    return word;
+}
+
+static void mark_word(iova_word *word, uint64_t mask)
+{
+    mask = in_memory(mask);
+    if ((iova_atomic_load64(word) & mask) != mask) {
+        iova_atomic_or64(word, mask);
+    }
+}
+
+void iova_bits_set_within(uint8_t *bytes, unsigned skip, uint64_t nbits, const uint8_t *begin,
+                          const uint8_t *end)
+{
+    unsigned offset = (unsigned)((uintptr_t)bytes & 7);
+    uint8_t *aligned = bytes - offset;
+    unsigned first = 8 * offset + skip; /* bit of the aligned word */
+
+    if (nbits > 64 || (uintptr_t)begin > (uintptr_t)aligned ||
+        (uintptr_t)end - (uintptr_t)aligned < (first + nbits > 64 ? 16 : 8)) {
+        iova_bits_set(bytes, skip, nbits);
+        return;
+    }
+    uint64_t mask = UINT64_MAX >> (64 - nbits);
+    mark_word((iova_word *)(void *)aligned, mask << first);
+    if (first + nbits > 64) {
+        mark_word((iova_word *)(void *)(aligned + 8), mask >> (64 - first));
+    }
+}
+
 uint64_t iova_bits_test_and_set(uint8_t *bytes, unsigned skip, uint64_t nbits)
 {
     struct pieces run = split(skip, nbits);

@@ -15,6 +15,11 @@
 /* Sets all; a bit that another thread or process sets meanwhile stays set. */
 void iova_bits_set(uint8_t *bytes, unsigned skip, uint64_t nbits);
 
+/* The same in fewer steps where the run is short: memory from `begin` to `end` is the bitmap's, so
+ * that a whole word of it may be marked at once. */
+void iova_bits_set_within(uint8_t *bytes, unsigned skip, uint64_t nbits, const uint8_t *begin,
+                          const uint8_t *end);
+
 /* The same, and the number of bits that this call turned from 0 to 1: of any two callers that set
  * the same bit, one counts it. */
 uint64_t iova_bits_test_and_set(uint8_t *bytes, unsigned skip, uint64_t nbits);
@@ -46,6 +51,18 @@ static inline uint64_t iova_bits_load64(const uint8_t *bytes)
     return word;
 }
 
+/* The line of memory at `address` will be written soon. */
+static inline void iova_prefetch_write(const void *address)
+{
+#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
+    __asm__ volatile("prefetchw %0" : : "m"(*(const char *)address)); /* a no-op where not known */
+#elif defined(__GNUC__) || defined(__clang__)
+    __builtin_prefetch(address, 1);
+#else
+    (void)address;
+#endif
+}
+
 /* Mask of the bits of a byte from bit `skip` (0..7) on. */
 static inline uint8_t iova_bits_from(unsigned skip)
 {
@@ -56,6 +73,40 @@ static inline uint8_t iova_bits_from(unsigned skip)
 static inline uint8_t iova_bits_upto(unsigned last)
 {
     return (uint8_t)(0xffu >> (7 - last));
+}
+
+/* a * b / c, where a <= c, so that the result fits. */
+static inline uint64_t iova_muldiv64(uint64_t a, uint64_t b, uint64_t c)
+{
+#if defined(__SIZEOF_INT128__)
+    return (uint64_t)((unsigned __int128)a * b / c);
+#else
+    uint64_t quotient = 0; /* by doubling: each bit of b adds a, and what exceeds c carries over */
+    uint64_t remainder = 0;
+    for (int bit = 63; bit >= 0; bit--) {
+        quotient <<= 1;
+        bool over = remainder >= c - remainder;
+        remainder = over ? remainder - (c - remainder) : remainder << 1;
+        quotient += over;
+        if ((b >> bit) & 1) {
+            over = remainder >= c - a;
+            remainder = over ? remainder - (c - a) : remainder + a;
+            quotient += over;
+        }
+    }
+    return quotient;
+#endif
+}
+
+/* Index of the lowest one; 63 for a word of zeros. */
+static inline unsigned iova_lowest_bit(uint64_t word)
+{
+    word |= (uint64_t)1 << 63;
+#if defined(__GNUC__) || defined(__clang__)
+    return (unsigned)__builtin_ctzll(word);
+#else
+    return iova_popcount64((word & (~word + 1)) - 1);
+#endif
 }
 
 static inline unsigned iova_popcount64(uint64_t word)

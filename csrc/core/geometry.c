@@ -44,33 +44,6 @@ uint64_t iova_bitmap_nbytes(uint64_t length, uint64_t page_size)
     return ((length - 1) >> log2_of_power(page_size) >> 3) + 1;
 }
 
-int iova_geometry_resolve(const struct iova_bitmap_geometry *geometry, uint64_t iova,
-                          uint64_t length, unsigned flags, struct iova_span *span)
-{
-    if (length == 0) {
-        return 0;
-    }
-    if (length - 1 > UINT64_MAX - iova) {
-        return -EOVERFLOW;
-    }
-    uint64_t last = iova + (length - 1);
-    if (iova < geometry->iova || last > geometry->last) {
-        if (!(flags & IOVA_BITMAP_CLIP)) {
-            return -ERANGE;
-        }
-        if (last < geometry->iova || iova > geometry->last) {
-            return 0;
-        }
-        iova = iova < geometry->iova ? geometry->iova : iova;
-        last = last > geometry->last ? geometry->last : last;
-    }
-    span->iova = iova;
-    span->last = last;
-    span->first_bit = iova_geometry_bit(geometry, iova);
-    span->last_bit = iova_geometry_bit(geometry, last);
-    return 1;
-}
-
 uint64_t iova_geometry_last_address(const struct iova_bitmap_geometry *geometry, uint64_t bit)
 {
     if (bit == geometry->nbits - 1) {

@@ -5,6 +5,7 @@
 #ifndef IOVA_INTERNAL_H
 #define IOVA_INTERNAL_H
 
+#include <errno.h>
 #include <stddef.h>
 
 #include "iova_bitmap.h"
@@ -25,6 +26,8 @@ struct iova_bitmap {
     void *pin_context;
     uint64_t host_page_size;
 
+    int shared; /* whether the memory is a shared mapping: 1, 0, or -1 while nobody has asked */
+
     struct iova_window present;
     struct iova_bitmap_stats stats;
 };
@@ -37,14 +40,6 @@ struct iova_span {
     uint64_t last_bit;  /* last page that the range touches, inclusive */
 };
 
-/*
- * The one definition of what is inside: 1 and *span where the range has a part to work on, 0 where
- * it has none (length 0, or nothing left after clipping), -EOVERFLOW where it wraps 2**64, -ERANGE
- * where it is not all inside and IOVA_BITMAP_CLIP is not in flags.
- */
-int iova_geometry_resolve(const struct iova_bitmap_geometry *geometry, uint64_t iova,
-                          uint64_t length, unsigned flags, struct iova_span *span);
-
 /* The range of nbits (>= 1) pages, and that of all pages. */
 struct iova_span iova_geometry_pages(const struct iova_bitmap_geometry *geometry,
                                      uint64_t first_bit, uint64_t nbits);
@@ -54,6 +49,38 @@ struct iova_span iova_geometry_whole(const struct iova_bitmap_geometry *geometry
 static inline uint64_t iova_geometry_bit(const struct iova_bitmap_geometry *geometry, uint64_t iova)
 {
     return (iova - geometry->iova) >> geometry->pgshift;
+}
+
+/*
+ * The one definition of what is inside: 1 and *span where the range has a part to work on, 0 where
+ * it has none (length 0, or nothing left after clipping), -EOVERFLOW where it wraps 2**64, -ERANGE
+ * where it is not all inside and IOVA_BITMAP_CLIP is not in flags.
+ */
+static inline int iova_geometry_resolve(const struct iova_bitmap_geometry *geometry, uint64_t iova,
+                                        uint64_t length, unsigned flags, struct iova_span *span)
+{
+    if (length == 0) {
+        return 0;
+    }
+    if (length - 1 > UINT64_MAX - iova) {
+        return -EOVERFLOW;
+    }
+    uint64_t last = iova + (length - 1);
+    if (iova < geometry->iova || last > geometry->last) {
+        if (!(flags & IOVA_BITMAP_CLIP)) {
+            return -ERANGE;
+        }
+        if (last < geometry->iova || iova > geometry->last) {
+            return 0;
+        }
+        iova = iova < geometry->iova ? geometry->iova : iova;
+        last = last > geometry->last ? geometry->last : last;
+    }
+    span->iova = iova;
+    span->last = last;
+    span->first_bit = iova_geometry_bit(geometry, iova);
+    span->last_bit = iova_geometry_bit(geometry, last);
+    return 1;
 }
 
 /* First address of a page. `bit` is less than nbits. */

@@ -63,9 +63,17 @@ struct iova_bitmap_report {
     uint64_t length;
 };
 
+/* A range of addresses, or a run of pages, cut to the range that was asked for. */
+struct iova_bitmap_range {
+    uint64_t iova;
+    uint64_t length;
+};
+
 enum iova_bitmap_flags {
-    IOVA_BITMAP_CLIP = 1,  /* do the part of the range that is inside, instead of -ERANGE */
-    IOVA_BITMAP_COUNT = 2, /* set: count the pages that were clean before */
+    IOVA_BITMAP_CLIP = 1,    /* do the part of the range that is inside, instead of -ERANGE */
+    IOVA_BITMAP_COUNT = 2,   /* set: count the pages that were clean before */
+    IOVA_BITMAP_CLEAN = 4,   /* questions: ask for clean pages instead of dirty ones */
+    IOVA_BITMAP_PARTIAL = 8, /* ranges: as many as there are rows for, instead of -ENOSPC */
 };
 
 enum iova_bitmap_access {
@@ -124,6 +132,11 @@ void iova_bitmap_free(struct iova_bitmap *bitmap);
 /* Gives the present window back; the next operation takes a new one. */
 void iova_bitmap_release(struct iova_bitmap *bitmap);
 
+/* 1 where [iova, iova + length) has pages to work on, 0 where it has none; -ERANGE or -EOVERFLOW.
+ */
+int iova_bitmap_check_range(const struct iova_bitmap *bitmap, uint64_t iova, uint64_t length,
+                            unsigned flags);
+
 /*
  * Marks (or clears) every page that [iova, iova + length) touches. Length 0 is a no-op. `report`
  * may be NULL. -ERANGE: not all inside and no IOVA_BITMAP_CLIP, nothing was done. -EOVERFLOW: the
@@ -133,6 +146,22 @@ int iova_bitmap_set(struct iova_bitmap *bitmap, uint64_t iova, uint64_t length, 
                     struct iova_bitmap_report *report);
 int iova_bitmap_clear(struct iova_bitmap *bitmap, uint64_t iova, uint64_t length, unsigned flags,
                       struct iova_bitmap_report *report);
+
+/*
+ * Whole arrays in one call: marks (or clears) all rows, or the page of each address, in windows of
+ * its own, each of which is taken once where pins cost anything. All rows are checked first: where
+ * one is bad, *bad_row is its index and nothing was done. Errors as iova_bitmap_set, and -ENOMEM
+ * with a report of length 0. After a backend's error the report says from which page on, in
+ * ascending order, nothing was done.
+ */
+int iova_bitmap_set_ranges(struct iova_bitmap *bitmap, const struct iova_bitmap_range *ranges,
+                           uint64_t count, unsigned flags, uint64_t *bad_row,
+                           struct iova_bitmap_report *report);
+int iova_bitmap_clear_ranges(struct iova_bitmap *bitmap, const struct iova_bitmap_range *ranges,
+                             uint64_t count, unsigned flags, uint64_t *bad_row,
+                             struct iova_bitmap_report *report);
+int iova_bitmap_set_pages(struct iova_bitmap *bitmap, const uint64_t *pages, uint64_t count,
+                          unsigned flags, uint64_t *bad_row, struct iova_bitmap_report *report);
 
 /* Clears the whole bitmap through a window of its own. */
 int iova_bitmap_reset(struct iova_bitmap *bitmap, struct iova_bitmap_report *report);
@@ -144,21 +173,57 @@ int iova_bitmap_test(struct iova_bitmap *bitmap, uint64_t iova);
 int iova_bitmap_count(struct iova_bitmap *bitmap, uint64_t iova, uint64_t length, unsigned flags,
                       struct iova_bitmap_report *report);
 
-/* A run of dirty pages, cut to the range that was asked for. */
-struct iova_bitmap_range {
-    uint64_t iova;
-    uint64_t length;
+/* Rows of an answer. Where `rows` is NULL they are allocated, and given back with
+ * iova_bitmap_rows_free; else they are the caller's, `capacity` of them. */
+struct iova_bitmap_ranges {
+    struct iova_bitmap_range *rows;
+    uint64_t capacity;
+    uint64_t count;
 };
 
 /*
- * The dirty runs of the range, ascending and maximal, in *count rows at *ranges, which the caller
- * gives back with iova_bitmap_ranges_free. Errors as iova_bitmap_set, and -ENOMEM with a report of
- * length 0; after an error there is nothing to give back.
+ * The dirty runs of the range, ascending and maximal, cut to it; with IOVA_BITMAP_CLEAN the clean
+ * ones. Errors as iova_bitmap_set; -ENOMEM; -ENOSPC where the caller's rows are too few: count is
+ * then the number needed. After any other error there is nothing to give back.
  */
 int iova_bitmap_ranges(struct iova_bitmap *bitmap, uint64_t iova, uint64_t length, unsigned flags,
-                       struct iova_bitmap_range **ranges, uint64_t *count,
-                       struct iova_bitmap_report *report);
-void iova_bitmap_ranges_free(void *ranges);
+                       struct iova_bitmap_ranges *ranges, struct iova_bitmap_report *report);
+void iova_bitmap_rows_free(void *rows);
+
+/*
+ * The harvest of a migration round: the dirty runs, which are clean afterwards. Each word is taken
+ * atomically, so that a concurrent mark is in this harvest or left for the next one. After an error
+ * what was taken is marked again; only where that fails too, ranges holds it and is given back as
+ * after success.
+ */
+int iova_bitmap_read_and_clear(struct iova_bitmap *bitmap, uint64_t iova, uint64_t length,
+                               unsigned flags, struct iova_bitmap_ranges *ranges,
+                               struct iova_bitmap_report *report);
+
+/* The same, marked in another bitmap, whose range covers the one harvested: report->pages of its
+ * pages for the first time. After an error all is either there or still here. */
+int iova_bitmap_move_into(struct iova_bitmap *bitmap, uint64_t iova, uint64_t length,
+                          unsigned flags, struct iova_bitmap *into,
+                          struct iova_bitmap_report *report);
+
+/* Counts the runs that iova_bitmap_ranges would give, into report->pages. */
+int iova_bitmap_count_ranges(struct iova_bitmap *bitmap, uint64_t iova, uint64_t length,
+                             unsigned flags, struct iova_bitmap_report *report);
+
+/* The first address of each dirty page that the range touches: *count of them at *pages, given back
+ * with iova_bitmap_rows_free. Errors as iova_bitmap_ranges. */
+int iova_bitmap_pages(struct iova_bitmap *bitmap, uint64_t iova, uint64_t length, unsigned flags,
+                      uint64_t **pages, uint64_t *count, struct iova_bitmap_report *report);
+
+/* The first dirty (with IOVA_BITMAP_CLEAN, clean) page that the range touches: 1 and its first
+ * address in *found, 0 where there is none. Errors as iova_bitmap_set. */
+int iova_bitmap_find(struct iova_bitmap *bitmap, uint64_t iova, uint64_t length, unsigned flags,
+                     uint64_t *found, struct iova_bitmap_report *report);
+
+/* Dirty pages in each of nbins (>= 1) bins: bin i is bits i * nbits / nbins to
+ * (i + 1) * nbits / nbins. */
+int iova_bitmap_histogram(struct iova_bitmap *bitmap, uint64_t nbins, uint64_t *bins,
+                          struct iova_bitmap_report *report);
 
 /* Copies the content, nbytes bytes; the bits behind the last page are 0 in the copy. */
 int iova_bitmap_read(struct iova_bitmap *bitmap, uint8_t *bytes, struct iova_bitmap_report *report);
@@ -166,6 +231,34 @@ int iova_bitmap_read(struct iova_bitmap *bitmap, uint8_t *bytes, struct iova_bit
 /* One byte for each page, nbits of them: 1 where it is dirty, else 0. */
 int iova_bitmap_to_mask(struct iova_bitmap *bitmap, uint8_t *mask,
                         struct iova_bitmap_report *report);
+
+/* Operations on two bitmaps of the same geometry; SUB is a and not b. */
+enum iova_bitmap_operation { IOVA_BITMAP_AND, IOVA_BITMAP_OR, IOVA_BITMAP_XOR, IOVA_BITMAP_SUB };
+
+/* bitmap = bitmap OP other. Plain stores: nobody else may mark `bitmap` meanwhile. The report of an
+ * error says from where on nothing was done, in whichever of the two the pin failed. */
+int iova_bitmap_combine(struct iova_bitmap *bitmap, struct iova_bitmap *other,
+                        enum iova_bitmap_operation operation, struct iova_bitmap_report *report);
+
+/* Counts the dirty pages of bitmap OP other into report->pages, without building it. */
+int iova_bitmap_count_combined(struct iova_bitmap *bitmap, struct iova_bitmap *other,
+                               enum iova_bitmap_operation operation,
+                               struct iova_bitmap_report *report);
+
+/* In one pass: counts[0] pages dirty in bitmap, [1] in other, [2] in both. */
+int iova_bitmap_count_both(struct iova_bitmap *bitmap, struct iova_bitmap *other,
+                           uint64_t counts[3], struct iova_bitmap_report *report);
+
+/* The runs that are dirty in bitmap OP other. As iova_bitmap_ranges with rows of its own. */
+int iova_bitmap_ranges_combined(struct iova_bitmap *bitmap, struct iova_bitmap *other,
+                                enum iova_bitmap_operation operation,
+                                struct iova_bitmap_ranges *ranges,
+                                struct iova_bitmap_report *report);
+
+/* Marks each page here that a dirty page of `other` overlaps, whatever the geometries;
+ * report->pages of them for the first time. */
+int iova_bitmap_merge(struct iova_bitmap *bitmap, struct iova_bitmap *other,
+                      struct iova_bitmap_report *report);
 
 /* 1 where both, which have the same geometry, hold the same content, else 0. */
 int iova_bitmap_equal(struct iova_bitmap *a, struct iova_bitmap *b,

@@ -1,151 +1,235 @@
 /*
- * ranges.c - from bits to runs of dirty pages.
+ * ranges.c - from bits to runs of pages: the rows that describe them, their number, and pages.
  *
  * A run starts and ends where a bit differs from the one before it. Those edges alternate: start,
- * end, start, end; so one pass collects edges, and each pair of them then becomes a row in place.
- * A word is loaded once, so that rows stay well-formed while others mark.
+ * end, start, end; so one decode of edges gives the rows. Runs of clean pages have the same edges,
+ * only what is around them counts as dirty. A word is loaded once, so that rows stay well-formed
+ * while others mark.
  */
+#include "ranges.h"
+
 #include <errno.h>
-#include <stdlib.h>
+#include <string.h>
 
-#include "bits.h"
-#include "window.h"
+#include "words.h"
 
-/* Positions where the bit differs from the one before, growing. */
-struct edges {
-    uint64_t *positions;
-    size_t count;
-    size_t capacity;
-    uint64_t carry; /* the last bit seen, 0 or 1 */
-};
+/* Words that are decoded before their edges become rows: those are still in the cache then. */
+enum { BLOCK = 512, SMALL_BLOCK = 32 };
 
-/* Room for `more` edges; false where there is no memory. */
-static bool reserve(struct edges *edges, size_t more)
+void iova_runs_begin(struct iova_runs *runs, const struct iova_bitmap_geometry *geometry,
+                     const struct iova_span *span, bool dirty, struct iova_rows *rows)
 {
-    if (edges->capacity - edges->count >= more) {
-        return true;
-    }
-    size_t capacity = edges->capacity + edges->capacity / 2 + more;
-    uint64_t *positions = NULL;
-
-    if (capacity <= SIZE_MAX / sizeof(*positions)) {
-        positions = realloc(edges->positions, capacity * sizeof(*positions));
-    }
-    if (positions == NULL) {
-        return false;
-    }
-    edges->positions = positions;
-    edges->capacity = capacity;
-    return true;
+    *runs = (struct iova_runs){
+        .geometry = geometry, .span = *span, .rows = rows, .carry = !dirty, .outside = !dirty};
+    /* An edge for each bit, and room to write beyond the last; never more than 2**61 of them, as
+     * the bits lie in memory. */
+    rows->most = span->last_bit - span->first_bit + 64 * BLOCK + 2 * IOVA_EDGE_SLACK;
 }
 
-static unsigned lowest_bit(uint64_t word)
+/* Pairs of edges become rows, while they are in the cache. */
+static void convert(struct iova_runs *runs)
 {
-#if defined(__GNUC__) || defined(__clang__)
-    return (unsigned)__builtin_ctzll(word);
-#else
-    return iova_popcount64((word & (~word + 1)) - 1);
-#endif
+    struct iova_rows *rows = runs->rows;
+    size_t npairs = (rows->count - runs->converted) / 2;
+
+    iova_kernels()->to_rows(rows->items + runs->converted, npairs, runs->geometry->iova,
+                            runs->geometry->pgshift);
+    runs->converted += 2 * npairs;
 }
 
-/* Adds the first nbits (1..64) bits of a word whose bit 0 is at `position`. */
-static bool add_word(struct edges *edges, uint64_t word, unsigned nbits, uint64_t position)
+/* Adds edges that are listed elsewhere to a fixed array, as far as it has room. */
+static void append(struct iova_runs *runs, const uint64_t *edges, size_t count)
 {
-    uint64_t valid = UINT64_MAX >> (64 - nbits);
-    uint64_t found = (word ^ (word << 1 | edges->carry)) & valid;
+    struct iova_rows *rows = runs->rows;
+    size_t room = rows->capacity - rows->count;
+    size_t kept = count < room ? count : room;
 
-    edges->carry = (word >> (nbits - 1)) & 1;
-    if (found == 0) {
-        return true;
+    if (kept != 0) {
+        memcpy(rows->items + rows->count, edges, kept * sizeof(*edges));
+        rows->count += kept;
     }
-    if (!reserve(edges, 64 + 1)) { /* one more for the edge that to_rows adds */
-        return false;
-    }
-    for (; found != 0; found &= found - 1) {
-        edges->positions[edges->count++] = position + lowest_bit(found);
-    }
-    return true;
+    runs->dropped += count - kept;
 }
 
-/* Adds the bits of a chunk, which follow those added before. */
-static bool add_bits(struct edges *edges, const struct iova_chunk *chunk)
+/* How many of nwords (>= 1) words to decode next: directly, where there is room for all edges that
+ * may come, or through a small list where a fixed array may not have it (*listed). 0: no memory. */
+static size_t decodable(struct iova_rows *rows, size_t nwords, bool *listed)
 {
-    const uint8_t *bytes = chunk->bytes;
-    uint64_t position = chunk->first_bit - chunk->skip;
-    uint64_t left = chunk->skip + chunk->nbits;
-    uint64_t mask = UINT64_MAX << chunk->skip; /* bits before the range count as clean */
-    bool added = true;
+    size_t n = nwords < BLOCK ? nwords : BLOCK;
 
-    for (; left >= 64 && added; left -= 64, bytes += 8, position += 64) {
-        added = add_word(edges, iova_bits_load64(bytes) & mask, 64, position);
-        mask = UINT64_MAX;
+    *listed = false;
+    if (iova_rows_reserve(rows, 64 * n + IOVA_EDGE_SLACK)) {
+        return n;
     }
-    if (left > 0 && added) {
-        uint64_t word = 0;
-        for (unsigned i = 0; i < (left + 7) / 8; i++) {
-            word |= (uint64_t)bytes[i] << (8 * i);
+    if (!rows->fixed) {
+        return 0;
+    }
+    size_t room = rows->capacity - rows->count;
+    if (room >= 64 * SMALL_BLOCK + IOVA_EDGE_SLACK) {
+        return (room - IOVA_EDGE_SLACK) / 64;
+    }
+    *listed = true;
+    return n < SMALL_BLOCK ? n : SMALL_BLOCK;
+}
+
+/* Adds the edges of whole words. */
+static int add_words(struct iova_runs *runs, const uint8_t *words, size_t nwords, uint64_t position)
+{
+    struct iova_rows *rows = runs->rows;
+    const struct iova_kernels *kernels = iova_kernels();
+
+    while (nwords > 0 && !(runs->partial && runs->dropped != 0)) {
+        bool listed;
+        /* A stretch that goes on as it was has no edges. */
+        size_t n = kernels->uniform(words, nwords, runs->carry ? UINT64_MAX : 0);
+        if (n == 0) {
+            n = decodable(rows, nwords, &listed);
+            if (n == 0) {
+                return -ENOMEM;
+            }
+            uint64_t edges[64 * SMALL_BLOCK + IOVA_EDGE_SLACK];
+            uint64_t *out = listed ? edges : rows->items + rows->count;
+            size_t count = kernels->edges(words, n, position, &runs->carry, out);
+            if (listed) {
+                append(runs, edges, count);
+            } else {
+                rows->count += count;
+            }
+            convert(runs);
         }
-        added = add_word(edges, word & mask, (unsigned)left, position);
+        words += 8 * n;
+        position += 64 * n;
+        nwords -= n;
     }
-    return added;
+    return 0;
 }
 
-/* Turns pairs of edges into rows, in place, cut to the span. */
-static struct iova_bitmap_range *to_rows(struct edges *edges, const struct iova_bitmap *bitmap,
-                                         const struct iova_span *span)
+/* Adds the edges of the first nbits bits of a word. */
+static int add_part(struct iova_runs *runs, uint64_t word, unsigned nbits, uint64_t position)
 {
-    if (edges->carry) {
-        edges->positions[edges->count++] = span->last_bit + 1;
+    uint64_t found = iova_words_edges(word, nbits, &runs->carry);
+    uint64_t edges[64];
+    size_t count = 0;
+
+    for (; found != 0; found &= found - 1) {
+        edges[count++] = position + iova_lowest_bit(found);
     }
-    for (size_t i = 0; i < edges->count; i += 2) {
-        uint64_t *pair = edges->positions + i;
-        uint64_t first = iova_geometry_address(&bitmap->geometry, pair[0]);
-        uint64_t last = iova_geometry_last_address(&bitmap->geometry, pair[1] - 1);
-        first = first > span->iova ? first : span->iova;
-        last = last < span->last ? last : span->last;
-        pair[0] = first;
-        pair[1] = last - first + 1;
+    if (count != 0 && !iova_rows_reserve(runs->rows, count) && !runs->rows->fixed) {
+        return -ENOMEM;
     }
-    return (struct iova_bitmap_range *)(void *)edges->positions;
+    append(runs, edges, count);
+    return 0;
+}
+
+int iova_runs_add(struct iova_runs *runs, const struct iova_chunk *chunk)
+{
+    uint64_t position = chunk->first_bit;
+
+    if (chunk->hole) { /* ends a run of dirty pages, where one is open */
+        runs->seen += chunk->nbits;
+        return add_part(runs, 0, 1, position);
+    }
+    struct iova_words words = iova_words_of(chunk);
+    int rc = add_part(runs, words.head, words.head_bits, position);
+
+    if (rc == 0) {
+        position += words.head_bits;
+        rc = add_words(runs, words.body, words.nwords, position);
+    }
+    if (rc == 0) {
+        rc = add_part(runs, words.tail, words.tail_bits, position + 64 * (uint64_t)words.nwords);
+    }
+    runs->seen += chunk->nbits;
+    return rc;
+}
+
+/* The last run reaches the end of the span: its end is no edge, and lies inside a page. */
+static int end_open_run(struct iova_runs *runs)
+{
+    uint64_t edge = runs->span.last_bit + 1;
+
+    if (!iova_rows_reserve(runs->rows, 1) && !runs->rows->fixed) {
+        return -ENOMEM;
+    }
+    append(runs, &edge, 1);
+    return 0;
+}
+
+int iova_runs_end(struct iova_runs *runs, uint64_t *count)
+{
+    struct iova_rows *rows = runs->rows;
+    const struct iova_span *span = &runs->span;
+    bool open = runs->carry != runs->outside;
+
+    if (open && end_open_run(runs) < 0) {
+        return -ENOMEM;
+    }
+    convert(runs);
+    *count = (rows->count + runs->dropped) / 2;
+    if (rows->count != 0 && rows->items[0] < span->iova) {
+        rows->items[1] -= span->iova - rows->items[0];
+        rows->items[0] = span->iova;
+    }
+    if (runs->dropped != 0) {
+        return -ENOSPC;
+    }
+    if (open) {
+        rows->items[rows->count - 1] = span->last - rows->items[rows->count - 2] + 1;
+    }
+    return 0;
 }
 
 int iova_bitmap_ranges(struct iova_bitmap *bitmap, uint64_t iova, uint64_t length, unsigned flags,
-                       struct iova_bitmap_range **ranges, uint64_t *count,
-                       struct iova_bitmap_report *report)
+                       struct iova_bitmap_ranges *ranges, struct iova_bitmap_report *report)
 {
+    struct iova_rows rows = {.items = (uint64_t *)(void *)ranges->rows,
+                             .capacity = (size_t)ranges->capacity * 2,
+                             .fixed = ranges->rows != NULL};
     struct iova_span span;
     struct iova_cursor cursor;
     struct iova_chunk chunk;
-    struct edges edges = {0};
+    struct iova_runs runs;
+    int added = 0;
 
-    *ranges = NULL;
-    *count = 0;
+    ranges->count = 0;
     *report = (struct iova_bitmap_report){0};
     int rc = iova_geometry_resolve(&bitmap->geometry, iova, length, flags, &span);
     if (rc <= 0) {
         return rc;
     }
-    iova_cursor_open_own(&cursor, bitmap, &span, IOVA_BITMAP_READ);
-    bool added = true;
-    while (added && (rc = iova_cursor_next(&cursor, &chunk)) > 0) {
-        added = add_bits(&edges, &chunk);
+    iova_runs_begin(&runs, &bitmap->geometry, &span, !(flags & IOVA_BITMAP_CLEAN), &rows);
+    runs.partial = (flags & IOVA_BITMAP_PARTIAL) != 0;
+    iova_cursor_open_sparse(&cursor, bitmap, &span, IOVA_BITMAP_READ);
+    while (added == 0 && !(runs.partial && runs.dropped != 0) &&
+           (rc = iova_cursor_next(&cursor, &chunk)) > 0) {
+        added = iova_runs_add(&runs, &chunk);
     }
     if (rc < 0) {
         iova_cursor_undone(&cursor, &span, report);
-    } else if (!added) {
-        rc = -ENOMEM;
+    } else {
+        rc = added;
     }
     iova_cursor_close(&cursor);
-    if (rc < 0) {
-        free(edges.positions);
+    if (rc == 0) {
+        rc = iova_runs_end(&runs, &ranges->count);
+    }
+    if (runs.partial && rc == -ENOSPC) {
+        ranges->count = rows.count / 2;
+        return 0;
+    }
+    if (rows.fixed) {
         return rc;
     }
-    *ranges = to_rows(&edges, bitmap, &span);
-    *count = edges.count / 2;
+    if (rc < 0) {
+        iova_rows_free(rows.items);
+        return rc;
+    }
+    iova_rows_trim(&rows);
+    ranges->rows = (struct iova_bitmap_range *)(void *)rows.items;
     return 0;
 }
 
-void iova_bitmap_ranges_free(void *ranges)
+void iova_bitmap_rows_free(void *rows)
 {
-    free(ranges);
+    iova_rows_free(rows);
 }

@@ -7,6 +7,7 @@
 #ifndef IOVA_WINDOW_H
 #define IOVA_WINDOW_H
 
+#include "holes.h"
 #include "internal.h"
 
 /*
@@ -28,7 +29,12 @@ struct iova_chunk {
     uint64_t first_bit;
     uint64_t nbits;
     bool last; /* nothing of the range follows */
+    bool hole; /* never populated: all bits are 0, and bytes must not be looked at */
 };
+
+/* Cuts at most nbits bits, a multiple of 8, off the front of a chunk; false where nothing is left.
+ */
+bool iova_chunk_cut(struct iova_chunk *chunk, uint64_t nbits, struct iova_chunk *piece);
 
 struct iova_cursor {
     struct iova_bitmap *bitmap;
@@ -37,7 +43,13 @@ struct iova_cursor {
     enum iova_bitmap_access access;
     uint64_t next_bit;
     uint64_t last_bit;
+    uint64_t reach; /* last bitmap byte that a window of its own may be taken for */
     bool done;
+
+    bool sparse;               /* look for holes once the walk is long */
+    uint64_t walked;           /* bytes so far; then UINT64_MAX: no more to be known */
+    struct iova_holes *holes;  /* NULL while not looked for */
+    struct iova_extent extent; /* the last one found: populated */
 };
 
 /* Walks the span in the present window, which stays when the walk ends. For writing. */
@@ -48,6 +60,16 @@ void iova_cursor_open_present(struct iova_cursor *cursor, struct iova_bitmap *bi
  * last one back. The cursor must not be moved in memory while it is open. */
 void iova_cursor_open_own(struct iova_cursor *cursor, struct iova_bitmap *bitmap,
                           const struct iova_span *span, enum iova_bitmap_access access);
+
+/* The same for a span that may be sparse: in a long walk over memory that pins do not change,
+ * chunks that were never populated come as holes. */
+void iova_cursor_open_sparse(struct iova_cursor *cursor, struct iova_bitmap *bitmap,
+                             const struct iova_span *span, enum iova_bitmap_access access);
+
+/* Goes on with another span in the same window; `reach` is the last bit that this or a later span
+ * needs, so that windows are taken for all of them. */
+void iova_cursor_again(struct iova_cursor *cursor, uint64_t first_bit, uint64_t last_bit,
+                       uint64_t reach);
 
 /* 1 and the next chunk, 0 at the end, or the backend's negative errno. */
 int iova_cursor_next(struct iova_cursor *cursor, struct iova_chunk *chunk);

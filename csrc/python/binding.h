@@ -22,6 +22,8 @@ struct ib_state {
     PyTypeObject *bitmap_type;
     PyTypeObject *memory_type;
     PyTypeObject *window_iterator_type;
+    PyTypeObject *range_iterator_type;
+    PyTypeObject *diff_type;
     PyTypeObject *write_tracker_type;
     PyObject *window_class; /* named tuples */
     PyObject *stats_class;
@@ -53,6 +55,21 @@ int ib_parse(const struct ib_signature *signature, PyObject *const *args, Py_ssi
 
 /* An int of 0 to 2**64 - 1: TypeError without __index__, ValueError outside. 0 or -1. */
 int ib_u64(PyObject *object, const char *name, uint64_t *value);
+
+/* Array arguments (items.c): `count` rows of one or two uint64_t. */
+struct ib_items {
+    const uint64_t *items;
+    uint64_t count;
+    uint64_t *owned; /* where they had to be converted */
+    Py_buffer view;
+};
+
+/* From a buffer of integers of shape (n,) or (n, 2), or a sequence. TypeError, or ValueError that
+ * names the row. 0 or -1; release after 0. */
+int ib_items_get(PyObject *object, const char *name, int columns, struct ib_items *items);
+void ib_items_release(struct ib_items *items);
+/* Puts the row before the current exception's message; its attributes stay. */
+void ib_name_row(uint64_t row);
 
 /* ---- errors (errors.c) ---- */
 
@@ -116,6 +133,11 @@ struct ib_bitmap *ib_bitmap_make(PyTypeObject *type, struct ib_state *state,
                                  const struct iova_bitmap_geometry *geometry, PyObject *memory,
                                  uint64_t window_pages, PyObject *pin);
 
+/* The same with pin="none", as copies have. */
+struct ib_bitmap *ib_bitmap_over(PyTypeObject *type, struct ib_state *state,
+                                 const struct iova_bitmap_geometry *geometry, PyObject *memory,
+                                 uint64_t window_pages);
+
 /* -1 and ValueError on a freed bitmap. An operation that calls the engine stands between begin and
  * end: what it uses stays until the last has ended, also where a callback frees the bitmap. */
 int ib_bitmap_check(struct ib_bitmap *self);
@@ -123,6 +145,33 @@ int ib_bitmap_begin(struct ib_bitmap *self);
 void ib_bitmap_end(struct ib_bitmap *self);
 /* free(): at once, or when the last running operation ends. Keeps the current exception. */
 void ib_bitmap_free(struct ib_bitmap *self);
+
+/* Between these two the engine may run without the interpreter: it does where `bytes` of bitmap
+ * make it worth while and no pin is a Python object. */
+PyThreadState *ib_bitmap_unlock(struct ib_bitmap *self, uint64_t bytes);
+PyThreadState *ib_bitmap_unlock_both(struct ib_bitmap *self, struct ib_bitmap *other,
+                                     uint64_t bytes);
+void ib_bitmap_relock(PyThreadState *thread);
+
+/* Two bitmaps at once, of which other may be NULL: -1 where either is freed. */
+int ib_bitmap_begin_both(struct ib_bitmap *self, struct ib_bitmap *other);
+void ib_bitmap_end_both(struct ib_bitmap *self, struct ib_bitmap *other);
+/* And ValueError where their geometries differ. */
+int ib_bitmap_begin_same(struct ib_bitmap *self, struct ib_bitmap *other);
+/* TypeError that names the argument, and -1, where `other` is no bitmap of this module. */
+int ib_bitmap_check_type(struct ib_bitmap *self, PyObject *other, const char *name);
+
+/* The range (iova=None, length=None): an iova left out is the base, a length left out reaches to
+ * the end. Where iova lies behind the end, that length is 0 and the range is outside. 0 or -1. */
+int ib_bitmap_optional_range(struct ib_bitmap *self, PyObject *iova_object, PyObject *length_object,
+                             uint64_t *iova, uint64_t *length);
+
+/* Raises for a failed read, which records nothing: newly is 0. NULL. */
+PyObject *ib_raise_query(struct ib_bitmap *self, int rc, struct iova_bitmap_report *report,
+                         uint64_t iova, uint64_t length);
+
+/* An array of shape (count, 2) over rows that the engine made, which it takes over. */
+PyObject *ib_rows_array(struct ib_state *state, struct iova_bitmap_ranges *ranges);
 
 /* Wraps a window, or None where its npages is 0. */
 PyObject *ib_window(struct ib_state *state, const struct iova_bitmap_window *window);
@@ -141,14 +190,54 @@ IB_METHOD(set);
 IB_METHOD(clear);
 IB_METHOD(test_and_set);
 IB_METHOD_NOARGS(reset);
+/* bitmap_batch.c */
+IB_METHOD(set_ranges);
+IB_METHOD(clear_ranges);
+IB_METHOD(set_pages);
 /* bitmap_query.c */
 IB_METHOD(test);
 IB_METHOD(count);
+IB_METHOD(any);
+IB_METHOD(all);
+IB_METHOD(find_dirty);
+IB_METHOD(find_clean);
+IB_METHOD(count_ranges);
+IB_METHOD(histogram);
+/* bitmap_ranges.c */
 IB_METHOD(ranges);
+IB_METHOD(iter_ranges);
+IB_METHOD(pages);
+extern PyType_Spec ib_range_iterator_spec;
+/* bitmap_harvest.c */
+IB_METHOD(read_and_clear);
+IB_METHOD(merge);
+IB_METHOD(rescale);
+/* bitmap_algebra.c */
+IB_METHOD(count_and);
+IB_METHOD(count_or);
+IB_METHOD(count_xor);
+IB_METHOD(count_sub);
+PyObject *ib_bitmap_compare(PyObject *a, PyObject *b, int op);
+PyObject *ib_bitmap_and(PyObject *a, PyObject *b);
+PyObject *ib_bitmap_or(PyObject *a, PyObject *b);
+PyObject *ib_bitmap_xor(PyObject *a, PyObject *b);
+PyObject *ib_bitmap_sub(PyObject *a, PyObject *b);
+PyObject *ib_bitmap_inplace_and(PyObject *a, PyObject *b);
+PyObject *ib_bitmap_inplace_or(PyObject *a, PyObject *b);
+PyObject *ib_bitmap_inplace_xor(PyObject *a, PyObject *b);
+PyObject *ib_bitmap_inplace_sub(PyObject *a, PyObject *b);
+/* diff_type.c */
+IB_METHOD(diff);
+extern PyType_Spec ib_diff_spec;
+/* bitmap_array.c */
 IB_METHOD(view);
 IB_METHOD_NOARGS(to_mask);
 IB_METHOD(__array__);
-PyObject *ib_bitmap_compare(PyObject *a, PyObject *b, int op);
+/* bitmap_text.c */
+IB_METHOD_NOARGS(to_text);
+extern const char ib_doc_from_text[];
+PyObject *ib_bitmap_from_text(PyTypeObject *type, PyObject *args, PyObject *kwargs);
+PyObject *ib_bitmap_repr(struct ib_bitmap *self);
 /* bitmap_walk.c */
 IB_METHOD(for_each);
 IB_METHOD_NOARGS(windows);

@@ -6,20 +6,6 @@
 
 #include <string.h>
 
-/* A bitmap of the same type, over a memory object that holds its content. */
-static PyObject *over(PyTypeObject *type, struct ib_state *state,
-                      const struct iova_bitmap_geometry *geometry, PyObject *memory,
-                      uint64_t window_pages)
-{
-    PyObject *none = PyUnicode_InternFromString("none");
-    struct ib_bitmap *copy = NULL;
-    if (none != NULL) {
-        copy = ib_bitmap_make(type, state, geometry, memory, window_pages, none);
-        Py_DECREF(none);
-    }
-    return (PyObject *)copy;
-}
-
 /* The content in memory of its own. */
 static PyObject *content(struct ib_bitmap *self)
 {
@@ -55,11 +41,11 @@ IB_METHOD_NOARGS(copy)
     if (memory == NULL) {
         return NULL;
     }
-    PyObject *copy =
-        over(Py_TYPE((PyObject *)self), self->state, iova_bitmap_geometry(self->engine), memory,
-             iova_bitmap_window_pages(self->engine));
+    struct ib_bitmap *copy =
+        ib_bitmap_over(Py_TYPE((PyObject *)self), self->state, iova_bitmap_geometry(self->engine),
+                       memory, iova_bitmap_window_pages(self->engine));
     Py_DECREF(memory);
-    return copy;
+    return (PyObject *)copy;
 }
 
 const char ib_doc___copy__[] = "__copy__($self, /)\n--\n\nThe same as copy().";
@@ -157,7 +143,8 @@ PyObject *ib_restore(PyObject *module, PyObject *args)
         PyObject *memory = ib_memory_zeroed(state, geometry.nbytes);
         if (memory != NULL) {
             memcpy(ib_memory_bytes(memory), ib_memory_bytes(source), (size_t)geometry.nbytes);
-            bitmap = over((PyTypeObject *)objects[0], state, &geometry, memory, values[3]);
+            bitmap = (PyObject *)ib_bitmap_over((PyTypeObject *)objects[0], state, &geometry,
+                                                memory, values[3]);
             Py_DECREF(memory);
         }
     }

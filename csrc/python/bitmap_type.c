@@ -53,33 +53,6 @@ const char ib_doc_alloc[] =
 
 /* ---- making ---- */
 
-struct ib_bitmap *ib_bitmap_make(PyTypeObject *type, struct ib_state *state,
-                                 const struct iova_bitmap_geometry *geometry, PyObject *memory,
-                                 uint64_t window_pages, PyObject *pin)
-{
-    struct iova_bitmap_options options = {.window_pages = window_pages};
-    if (ib_pin_ops(pin, &options.pin) < 0) {
-        return NULL;
-    }
-    allocfunc alloc = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
-    struct ib_bitmap *self = (struct ib_bitmap *)alloc(type, 0);
-    if (self == NULL) {
-        return NULL;
-    }
-    self->state = state;
-    self->memory = Py_NewRef(memory);
-    self->pin = Py_NewRef(pin);
-    options.pin_context = self;
-    int rc =
-        iova_bitmap_alloc(geometry->iova, geometry->length, geometry->page_size,
-                          ib_memory_bytes(memory), ib_memory_size(memory), &options, &self->engine);
-    if (rc < 0) { /* the geometry and the size were checked */
-        PyErr_NoMemory();
-        Py_CLEAR(self);
-    }
-    return self;
-}
-
 /* The memory of a new bitmap: the caller's, or its own where data is NULL. */
 static PyObject *memory_for(struct ib_state *state, PyObject *data,
                             const struct iova_bitmap_geometry *geometry)
@@ -170,52 +143,6 @@ PyObject *ib_alloc(PyObject *module, PyObject *const *args, Py_ssize_t nargs, Py
 }
 
 /* ---- freeing ---- */
-
-int ib_bitmap_check(struct ib_bitmap *self)
-{
-    if (self->freed) {
-        PyErr_SetString(PyExc_ValueError, "operation on a freed IOVABitmap");
-        return -1;
-    }
-    return 0;
-}
-
-static void release(struct ib_bitmap *self)
-{
-    PyObject *pending = ib_take_exception();
-
-    if (self->engine != NULL) {
-        iova_bitmap_release(self->engine);
-    }
-    Py_CLEAR(self->memory);
-    ib_put_exception(pending, NULL);
-}
-
-int ib_bitmap_begin(struct ib_bitmap *self)
-{
-    if (ib_bitmap_check(self) < 0) {
-        return -1;
-    }
-    self->running++;
-    return 0;
-}
-
-void ib_bitmap_end(struct ib_bitmap *self)
-{
-    if (--self->running == 0 && self->freed) {
-        release(self);
-    }
-}
-
-void ib_bitmap_free(struct ib_bitmap *self)
-{
-    if (!self->freed) {
-        self->freed = true;
-        if (self->running == 0) {
-            release(self);
-        }
-    }
-}
 
 static const char ib_doc_free[] =
     "free($self, /)\n--\n\n"
@@ -364,26 +291,6 @@ static PyObject *get_stats(struct ib_bitmap *self, void *closure)
         (unsigned long long)stats->peak_pinned_pages, (unsigned long long)stats->moves);
 }
 
-static PyObject *bitmap_repr(struct ib_bitmap *self)
-{
-    const struct iova_bitmap_geometry *geometry = geometry_of(self);
-    PyObject *end = get_end(self, NULL);
-    PyObject *hex = end == NULL ? NULL : PyNumber_ToBase(end, 16);
-    PyObject *repr = NULL;
-    char start[24];
-
-    PyOS_snprintf(start, sizeof(start), "0x%llx", (unsigned long long)geometry->iova);
-    if (hex != NULL) {
-        repr = PyUnicode_FromFormat("<IOVABitmap %s-%U page size %llu, %llu bytes%s>", start, hex,
-                                    (unsigned long long)geometry->page_size,
-                                    (unsigned long long)geometry->nbytes,
-                                    self->freed ? ", freed" : "");
-    }
-    Py_XDECREF(end);
-    Py_XDECREF(hex);
-    return repr;
-}
-
 #define GEOMETRY(name, doc)                                                                        \
     {#name, (getter)get_geometry, NULL, doc, (void *)offsetof(struct iova_bitmap_geometry, name)}
 
@@ -424,6 +331,27 @@ static PyMethodDef bitmap_methods[] = {
     METHOD(test_and_set, ib_bitmap_test_and_set, KEYWORDS),
     METHOD(count, ib_bitmap_count, KEYWORDS),
     METHOD(ranges, ib_bitmap_ranges, KEYWORDS),
+    METHOD(any, ib_bitmap_any, KEYWORDS),
+    METHOD(all, ib_bitmap_all, KEYWORDS),
+    METHOD(find_dirty, ib_bitmap_find_dirty, KEYWORDS),
+    METHOD(find_clean, ib_bitmap_find_clean, KEYWORDS),
+    METHOD(count_ranges, ib_bitmap_count_ranges, KEYWORDS),
+    METHOD(histogram, ib_bitmap_histogram, KEYWORDS),
+    METHOD(iter_ranges, ib_bitmap_iter_ranges, KEYWORDS),
+    METHOD(pages, ib_bitmap_pages, KEYWORDS),
+    METHOD(set_ranges, ib_bitmap_set_ranges, KEYWORDS),
+    METHOD(clear_ranges, ib_bitmap_clear_ranges, KEYWORDS),
+    METHOD(set_pages, ib_bitmap_set_pages, KEYWORDS),
+    METHOD(read_and_clear, ib_bitmap_read_and_clear, KEYWORDS),
+    METHOD(merge, ib_bitmap_merge, KEYWORDS),
+    METHOD(rescale, ib_bitmap_rescale, KEYWORDS),
+    METHOD(count_and, ib_bitmap_count_and, KEYWORDS),
+    METHOD(count_or, ib_bitmap_count_or, KEYWORDS),
+    METHOD(count_xor, ib_bitmap_count_xor, KEYWORDS),
+    METHOD(count_sub, ib_bitmap_count_sub, KEYWORDS),
+    METHOD(diff, ib_bitmap_diff, KEYWORDS),
+    METHOD(to_text, ib_bitmap_to_text, METH_NOARGS),
+    METHOD(from_text, ib_bitmap_from_text, METH_VARARGS | METH_KEYWORDS | METH_CLASS),
     METHOD(for_each, ib_bitmap_for_each, KEYWORDS),
     METHOD(windows, ib_bitmap_windows, METH_NOARGS),
     METHOD(reset, ib_bitmap_reset, METH_NOARGS),
@@ -447,9 +375,17 @@ static PyType_Slot bitmap_slots[] = {
     {Py_tp_finalize, bitmap_finalize},
     {Py_tp_traverse, bitmap_traverse},
     {Py_tp_clear, bitmap_clear},
-    {Py_tp_repr, bitmap_repr},
+    {Py_tp_repr, ib_bitmap_repr},
     {Py_tp_richcompare, ib_bitmap_compare},
     {Py_tp_hash, PyObject_HashNotImplemented},
+    {Py_nb_and, ib_bitmap_and},
+    {Py_nb_or, ib_bitmap_or},
+    {Py_nb_xor, ib_bitmap_xor},
+    {Py_nb_subtract, ib_bitmap_sub},
+    {Py_nb_inplace_and, ib_bitmap_inplace_and},
+    {Py_nb_inplace_or, ib_bitmap_inplace_or},
+    {Py_nb_inplace_xor, ib_bitmap_inplace_xor},
+    {Py_nb_inplace_subtract, ib_bitmap_inplace_sub},
     {Py_tp_methods, bitmap_methods},
     {Py_tp_members, bitmap_members},
     {Py_tp_getset, bitmap_getset},

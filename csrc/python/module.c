@@ -5,6 +5,10 @@
 #include "binding.h"
 
 #include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels.h"
 
 static const char doc_nbytes_for[] =
     "nbytes_for($module, /, length, page_size)\n--\n\n"
@@ -40,10 +44,50 @@ static PyObject *nbytes_for(PyObject *module, PyObject *const *args, Py_ssize_t 
     return PyLong_FromUnsignedLongLong(iova_bitmap_nbytes(length, page_size));
 }
 
+static const char doc_kernels[] =
+    "_kernels($module, /)\n--\n\n"
+    "The inner loops in use, and a tuple of those that this CPU has.\n\n"
+    "The environment variable IOVABITMAP_CPU chooses among them before the first import.\n";
+
+static PyObject *kernels(PyObject *module, PyObject *unused)
+{
+    const struct iova_kernels *all[4];
+    size_t n = iova_kernels_available(all);
+    PyObject *names = PyTuple_New((Py_ssize_t)n);
+    (void)module;
+    (void)unused;
+
+    for (size_t i = 0; names != NULL && i < n; i++) {
+        PyObject *name = PyUnicode_FromString(all[i]->name);
+        if (name == NULL || PyTuple_SetItem(names, (Py_ssize_t)i, name) < 0) {
+            Py_CLEAR(names);
+        }
+    }
+    return names == NULL ? NULL : Py_BuildValue("(sN)", iova_kernels()->name, names);
+}
+
+/* A name in the environment that this CPU does not have must not pass for a choice. */
+static int check_environment(PyObject *module)
+{
+    const char *wanted = getenv("IOVABITMAP_CPU");
+
+    if (wanted == NULL || strcmp(wanted, iova_kernels()->name) == 0) {
+        return 0;
+    }
+    PyObject *both = kernels(module, NULL);
+    if (both != NULL) {
+        PyErr_Format(PyExc_ImportError, "IOVABITMAP_CPU is '%s'; this CPU has %R", wanted,
+                     PyTuple_GetItem(both, 1));
+        Py_DECREF(both);
+    }
+    return -1;
+}
+
 static PyMethodDef functions[] = {
     {"alloc", (PyCFunction)(void (*)(void))ib_alloc, METH_FASTCALL | METH_KEYWORDS, ib_doc_alloc},
     {"nbytes_for", (PyCFunction)(void (*)(void))nbytes_for, METH_FASTCALL | METH_KEYWORDS,
      doc_nbytes_for},
+    {"_kernels", kernels, METH_NOARGS, doc_kernels},
     {"_restore", ib_restore, METH_VARARGS, ib_doc_restore},
     {NULL, NULL, 0, NULL},
 };
@@ -99,7 +143,7 @@ static int execute(PyObject *module)
 {
     struct ib_state *state = PyModule_GetState(module);
 
-    if (ib_add_exceptions(module, state) < 0) {
+    if (check_environment(module) < 0 || ib_add_exceptions(module, state) < 0) {
         return -1;
     }
     state->window_class = make_named_tuple(
@@ -114,11 +158,14 @@ static int execute(PyObject *module)
         "peak_pinned_pages: the most at once; moves: windows taken as the present one.\n");
     state->memory_type = make_type(module, &ib_memory_spec);
     state->window_iterator_type = make_type(module, &ib_window_iterator_spec);
+    state->range_iterator_type = make_type(module, &ib_range_iterator_spec);
+    state->diff_type = make_type(module, &ib_diff_spec);
     state->bitmap_type = make_type(module, &ib_bitmap_spec);
     state->write_tracker_type = make_type(module, &ib_write_tracker_spec);
     state->restore = PyObject_GetAttrString(module, "_restore");
     if (state->window_class == NULL || state->stats_class == NULL || state->memory_type == NULL ||
-        state->window_iterator_type == NULL || state->bitmap_type == NULL ||
+        state->window_iterator_type == NULL || state->range_iterator_type == NULL ||
+        state->diff_type == NULL || state->bitmap_type == NULL ||
         state->write_tracker_type == NULL || state->restore == NULL) {
         return -1;
     }
@@ -126,7 +173,8 @@ static int execute(PyObject *module)
     if (PyObject_SetAttrString((PyObject *)state->bitmap_type, "__array_ufunc__", Py_None) < 0) {
         return -1;
     }
-    return PyModule_AddType(module, state->bitmap_type) < 0
+    return PyModule_AddType(module, state->bitmap_type) < 0 ||
+                   PyModule_AddType(module, state->diff_type) < 0
                ? -1
                : PyModule_AddType(module, state->write_tracker_type);
 }
@@ -138,6 +186,8 @@ static int traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->bitmap_type);
     Py_VISIT(state->memory_type);
     Py_VISIT(state->window_iterator_type);
+    Py_VISIT(state->range_iterator_type);
+    Py_VISIT(state->diff_type);
     Py_VISIT(state->write_tracker_type);
     Py_VISIT(state->window_class);
     Py_VISIT(state->stats_class);
@@ -155,6 +205,8 @@ static int clear(PyObject *module)
     Py_CLEAR(state->bitmap_type);
     Py_CLEAR(state->memory_type);
     Py_CLEAR(state->window_iterator_type);
+    Py_CLEAR(state->range_iterator_type);
+    Py_CLEAR(state->diff_type);
     Py_CLEAR(state->write_tracker_type);
     Py_CLEAR(state->window_class);
     Py_CLEAR(state->stats_class);

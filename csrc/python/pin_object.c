@@ -27,19 +27,26 @@ static int64_t delivered(PyObject *result)
     return npages > 0 ? (int64_t)npages : 0;
 }
 
+/* May run while an exception is on its way: what is undone after a failure is pinned too. That
+ * first exception stays, whatever comes of this. */
 static int64_t object_pin(void *context, uintptr_t address, uint64_t npages,
                           enum iova_bitmap_access access)
 {
     struct ib_bitmap *bitmap = context;
+    PyObject *pending = ib_take_exception();
+    int64_t got = -ECANCELED;
     (void)access;
 
     PyObject *result = PyObject_CallMethod(bitmap->pin, "pin", "KK", (unsigned long long)address,
                                            (unsigned long long)npages);
-    if (result == NULL) {
-        return -ECANCELED;
+    if (result != NULL) {
+        got = delivered(result);
+        Py_DECREF(result);
     }
-    int64_t got = delivered(result);
-    Py_DECREF(result);
+    if (pending != NULL) {
+        PyErr_Clear();
+        ib_put_exception(pending, NULL);
+    }
     return got;
 }
 

@@ -194,8 +194,7 @@ static void use_all(uint8_t *data, uint64_t nbytes, unsigned last_bits, uint64_t
     const struct iova_bitmap_options options = {.window_pages = window_pages};
     struct iova_bitmap *bitmap = NULL;
     struct iova_bitmap_report report;
-    struct iova_bitmap_range *rows;
-    uint64_t count;
+    struct iova_bitmap_ranges found = {0};
     uint8_t *out = malloc(nbits);
 
     if (out == NULL) {
@@ -216,10 +215,11 @@ static void use_all(uint8_t *data, uint64_t nbytes, unsigned last_bits, uint64_t
     data[nbytes - 1] = 0xff; /* foreign bits, which no answer knows of and nothing changes */
     CHECK_EQ(iova_bitmap_count(bitmap, 5, nbits * 4096 - 1, 0, &report), 0);
     CHECK_EQ(report.pages, nbits);
-    CHECK_EQ(iova_bitmap_ranges(bitmap, 5, nbits * 4096 - 1, 0, &rows, &count, &report), 0);
-    CHECK_EQ(count, 1);
-    CHECK(count == 1 && rows[0].iova == 5 && rows[0].length == nbits * 4096 - 1, "the row");
-    iova_bitmap_ranges_free(rows);
+    CHECK_EQ(iova_bitmap_ranges(bitmap, 5, nbits * 4096 - 1, 0, &found, &report), 0);
+    CHECK_EQ(found.count, 1);
+    CHECK(found.count == 1 && found.rows[0].iova == 5 && found.rows[0].length == nbits * 4096 - 1,
+          "the row");
+    iova_bitmap_rows_free(found.rows);
     CHECK_EQ(iova_bitmap_read(bitmap, out, &report), 0);
     CHECK_EQ(out[nbytes - 1], (1u << last_bits) - 1);
     CHECK_EQ(iova_bitmap_to_mask(bitmap, out, &report), 0);

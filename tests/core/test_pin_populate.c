@@ -138,8 +138,7 @@ static int batch(struct iova_bitmap *bitmap, int operation, uint8_t *out,
                  struct iova_bitmap_report *report)
 {
     const uint64_t length = iova_bitmap_geometry(bitmap)->length;
-    struct iova_bitmap_range *rows = NULL;
-    uint64_t count;
+    struct iova_bitmap_ranges ranges = {0};
     int rc;
 
     switch (operation) {
@@ -148,8 +147,8 @@ static int batch(struct iova_bitmap *bitmap, int operation, uint8_t *out,
     case 1:
         return iova_bitmap_count(bitmap, 0, length, 0, report);
     case 2:
-        rc = iova_bitmap_ranges(bitmap, 0, length, 0, &rows, &count, report);
-        iova_bitmap_ranges_free(rows);
+        rc = iova_bitmap_ranges(bitmap, 0, length, 0, &ranges, report);
+        iova_bitmap_rows_free(ranges.rows);
         return rc;
     case 3:
         return iova_bitmap_read(bitmap, out, report);

@@ -175,13 +175,12 @@ static void test_newly(unsigned flags)
 
 static int ranges(struct iova_bitmap *bitmap, struct iova_bitmap_report *report)
 {
-    struct iova_bitmap_range *rows;
-    uint64_t count;
-    int rc = iova_bitmap_ranges(bitmap, BASE, length(), 0, &rows, &count, report);
+    struct iova_bitmap_ranges found = {0};
+    int rc = iova_bitmap_ranges(bitmap, BASE, length(), 0, &found, report);
 
-    CHECK((rows != NULL) == (rc == 0), "rc %d", rc);
-    CHECK_EQ(count, rc == 0);
-    iova_bitmap_ranges_free(rows);
+    CHECK((found.rows != NULL) == (rc == 0), "rc %d", rc);
+    CHECK_EQ(found.count, rc == 0);
+    iova_bitmap_rows_free(found.rows);
     return rc;
 }
 

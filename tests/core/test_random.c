@@ -123,8 +123,7 @@ static void do_range(struct model *m, struct fake_pin *fake, enum range_operatio
 {
     const unsigned flags = (unsigned)below(4);
     struct iova_bitmap_report report = {9, 9, 9};
-    struct iova_bitmap_range *rows = NULL;
-    uint64_t nrows = 0;
+    struct iova_bitmap_ranges found = {0};
     uint64_t iova;
     uint64_t length;
 
@@ -158,13 +157,13 @@ static void do_range(struct model *m, struct fake_pin *fake, enum range_operatio
         rc = iova_bitmap_count(fake->bitmap, iova, length, flags, &report);
         break;
     case RANGES:
-        rc = iova_bitmap_ranges(fake->bitmap, iova, length, flags, &rows, &nrows, &report);
+        rc = iova_bitmap_ranges(fake->bitmap, iova, length, flags, &found, &report);
         if (rc == 0 && some) {
-            check_rows(m, rows, nrows, start, end);
+            check_rows(m, found.rows, found.count, start, end);
         } else {
-            CHECK(rows == NULL && nrows == 0, "rows");
+            CHECK(found.rows == NULL && found.count == 0, "rows");
         }
-        iova_bitmap_ranges_free(rows);
+        iova_bitmap_rows_free(found.rows);
         break;
     }
     CHECK(rc == want, "operation %d: rc %d, want %d", (int)what, rc, want);

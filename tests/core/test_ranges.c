@@ -15,12 +15,11 @@ static const char *rows_text(struct iova_bitmap *bitmap, uint64_t iova, uint64_t
                              unsigned flags)
 {
     static char text[256];
-    struct iova_bitmap_range *rows;
+    struct iova_bitmap_ranges found = {0};
     struct iova_bitmap_report report;
-    uint64_t count;
     size_t used = 0;
 
-    int rc = iova_bitmap_ranges(bitmap, iova, length, flags, &rows, &count, &report);
+    int rc = iova_bitmap_ranges(bitmap, iova, length, flags, &found, &report);
     text[0] = '\0';
     if (rc < 0) {
         snprintf(text, sizeof(text), "error: %s",
@@ -28,11 +27,12 @@ static const char *rows_text(struct iova_bitmap *bitmap, uint64_t iova, uint64_t
                  : rc == -EOVERFLOW ? "overflow"
                                     : "another");
     }
-    for (uint64_t i = 0; i < count && used < sizeof(text); i++) {
+    for (uint64_t i = 0; i < found.count && used < sizeof(text); i++) {
         used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%" PRIu64 "-%" PRIu64,
-                                 i ? "," : "", rows[i].iova, rows[i].iova + (rows[i].length - 1));
+                                 i ? "," : "", found.rows[i].iova,
+                                 found.rows[i].iova + (found.rows[i].length - 1));
     }
-    iova_bitmap_ranges_free(rows);
+    iova_bitmap_rows_free(found.rows);
     return text;
 }
 
@@ -107,9 +107,8 @@ static void test_many(unsigned lead, uint64_t words)
     static uint8_t data[MAX_BYTES];
     const uint64_t nbits = (words + 1) * 64;
     struct iova_bitmap *bitmap = NULL;
-    struct iova_bitmap_range *rows;
+    struct iova_bitmap_ranges found = {0};
     struct iova_bitmap_report report;
-    uint64_t count;
     unsigned dirty = 0;
     uint64_t runs = 0;
 
@@ -120,14 +119,15 @@ static void test_many(unsigned lead, uint64_t words)
         runs += dirty && (n == 0 || !(data[(n - 1) / 8] >> (n - 1) % 8 & 1));
     }
     CHECK_EQ(iova_bitmap_alloc(0, nbits, 1, data, sizeof(data), NULL, &bitmap), 0);
-    CHECK_EQ(iova_bitmap_ranges(bitmap, 0, nbits, 0, &rows, &count, &report), 0);
-    CHECK_EQ(count, runs);
+    CHECK_EQ(iova_bitmap_ranges(bitmap, 0, nbits, 0, &found, &report), 0);
+    CHECK_EQ(found.count, runs);
     uint64_t pages = 0;
-    for (uint64_t i = 0; i < count; i++) {
-        CHECK(i == 0 || rows[i].iova > rows[i - 1].iova + rows[i - 1].length, "row %" PRIu64, i);
-        pages += rows[i].length;
+    for (uint64_t i = 0; i < found.count; i++) {
+        CHECK(i == 0 || found.rows[i].iova > found.rows[i - 1].iova + found.rows[i - 1].length,
+              "row %" PRIu64, i);
+        pages += found.rows[i].length;
     }
-    iova_bitmap_ranges_free(rows);
+    iova_bitmap_rows_free(found.rows);
     CHECK_EQ(iova_bitmap_count(bitmap, 0, nbits, 0, &report), 0);
     CHECK_EQ(report.pages, pages);
     iova_bitmap_free(bitmap);

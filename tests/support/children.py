@@ -43,10 +43,11 @@ class Result:
         )
 
 
-def run_child(source: str, *arguments: str) -> Result:
-    """Runs `source` (dedented) with `arguments` in sys.argv[1:]. Print a line before each step that
-    may kill, flushed: the last one names the culprit."""
-    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(p for p in sys.path if p))
+def run_child(source: str, *arguments: str, **variables: str) -> Result:
+    """Runs `source` (dedented) with `arguments` in sys.argv[1:], and more environment `variables`.
+    Print a line before each step that may kill, flushed: the last one names the culprit."""
+    path = os.pathsep.join(p for p in sys.path if p)
+    environment = dict(os.environ, PYTHONPATH=path, **variables)
     done = subprocess.run(
         [sys.executable, "-c", PREAMBLE + textwrap.dedent(source), *arguments],
         env=environment,

@@ -20,6 +20,25 @@ from .pins import FaultyPin
 
 CALLS_UNTIL_DONE = 200
 
+# What the oracle calls the engine's methods, where the names differ.
+ORACLES = {
+    "ranges": "rows",
+    "to_text": "text",
+    "read_and_clear": "harvest",
+    "set_pages": "mark_pages",
+}
+
+
+def plain(answer):
+    """An answer as the oracle gives it: lists, and a tuple for each row."""
+    if not isinstance(answer, np.ndarray):
+        return answer
+    if answer.ndim == 2:
+        assert answer.dtype == np.uint64 and answer.shape[1] == 2
+        return [tuple(row) for row in answer.tolist()]
+    assert answer.ndim == 1 and answer.dtype in (np.uint64, np.int64)
+    return answer.tolist()
+
 
 class Pair:
     """`pin` is "fault" for a pin object, or the name of a built-in backend."""
@@ -103,6 +122,7 @@ class Pair:
         except ib.IOVARangeError as error:
             assert isinstance(failure, OutOfRange), f"unexpected {error!r}, oracle: {failure!r}"
             assert (error.iova, error.length) == (failure.iova, failure.length)
+            assert failure.row is None or str(error).startswith(f"row {failure.row}: ")
         except ib.PinError as error:
             assert isinstance(failure, PinFailed), f"unexpected {error!r}, oracle: {failure!r}"
             assert error.errno == failure.errno
@@ -172,16 +192,46 @@ class Pair:
 
         self.complete(engine, self.model.walk)
 
-    def ranges(self, iova=None, length=None) -> None:
-        """No faults planned: how often the bits are read is the engine's own affair."""
+    def ask(self, name: str, *args, **options) -> None:
+        """A question that the oracle answers by the same name. No faults planned: how often the
+        bits are read is the engine's own affair."""
         self.load()
 
         def engine():
-            rows = self.bm.ranges(iova, length)
-            assert rows.dtype == np.uint64 and rows.ndim == 2 and rows.shape[1] == 2
-            return [tuple(row) for row in rows.tolist()]
+            return plain(getattr(self.bm, name)(*args, **options))
 
-        self.both(engine, lambda: self.model.rows(iova, length), passes_known=False)
+        oracle = getattr(self.model, ORACLES.get(name, name))
+        self.both(engine, lambda: oracle(*args, **options), passes_known=False)
+
+    def ranges(self, iova=None, length=None) -> None:
+        self.ask("ranges", iova, length)
+
+    def iter_ranges(self, iova=None, length=None, *, dirty=True, batch=65536) -> None:
+        self.load()
+
+        def engine():
+            found = []
+            for rows in self.bm.iter_ranges(iova, length, dirty=dirty, batch=batch):
+                assert 1 <= len(rows) <= batch
+                found += plain(rows)
+            return found
+
+        self.both(engine, lambda: self.model.rows(iova, length, dirty), passes_known=False)
+
+    def find(self, start: int, dirty: bool) -> None:
+        self.load()
+        engine = self.bm.find_dirty if dirty else self.bm.find_clean
+        self.both(lambda: engine(start), lambda: self.model.find(start, dirty), passes_known=False)
+
+    def mark_rows(self, value: bool, rows, clip=False) -> None:
+        """set_ranges, or clear_ranges."""
+        self.load()
+        engine = self.bm.set_ranges if value else self.bm.clear_ranges
+        self.both(
+            lambda: engine(rows, clip=clip),
+            lambda: self.model.mark_rows(value, rows, clip),
+            passes_known=False,
+        )
 
     def mask(self) -> None:
         self.load()

@@ -7,8 +7,11 @@ offset and the backend. Arguments: backend, side ("start" or "end").
 from __future__ import annotations
 
 import copy
+import operator
 import pickle
 import sys
+
+import numpy as np
 
 import iovabitmap as ib
 
@@ -30,6 +33,24 @@ OPERATIONS = {
     "ranges": lambda bm: bm.ranges(),
     "ranges last": lambda bm: bm.ranges(bm.end - 1),
     "ranges part": lambda bm: bm.ranges(bm.iova + bm.length // 3),
+    "clean ranges": lambda bm: bm.ranges(dirty=False),
+    "ranges out": lambda bm: bm.ranges(out=np.empty((bm.count_ranges(), 2), np.uint64)),
+    "iter_ranges": lambda bm: list(bm.iter_ranges(batch=7)),
+    "any, all": lambda bm: (bm.any(), bm.all(), bm.any(bm.end - 1), bm.all(bm.end - 1)),
+    "find": lambda bm: (bm.find_dirty(bm.iova), bm.find_clean(bm.iova), bm.find_clean(bm.end - 1)),
+    "pages part": lambda bm: bm.pages(bm.end - bm.length // 9),
+    "histogram": lambda bm: bm.histogram(13),
+    "to_text": lambda bm: bm.to_text(),
+    "set_ranges": lambda bm: bm.set_ranges([(bm.end - 1, 9), (bm.iova - 5, 9)], clip=True),
+    "clear_ranges": lambda bm: bm.clear_ranges([(bm.end - 70, 99), (bm.iova, 65)], clip=True),
+    "set_pages": lambda bm: bm.set_pages([bm.end - 1, bm.iova]),
+    "algebra": lambda bm: (bm & bm.copy(), bm.count_xor(bm.copy()), bm.diff(bm.copy())),
+    "algebra in place": lambda bm: operator.ior(bm, bm.copy()),
+    "merge": lambda bm: bm.merge(bm.copy()),
+    "read_and_clear part": lambda bm: bm.read_and_clear(bm.end - bm.length // 9),
+    "read_and_clear into": lambda bm: bm.read_and_clear(into=bm.copy()),
+    "set all again": lambda bm: bm.set(bm.iova, bm.length),
+    "read_and_clear": lambda bm: bm.read_and_clear(),
     "to_mask": lambda bm: bm.to_mask(),
     "view": lambda bm: bm.view().sum(),
     "clear part": lambda bm: bm.clear(bm.iova + bm.length // 3, bm.length // 2),

@@ -20,11 +20,11 @@ DEFAULT_WINDOW_PAGES = HOST_PAGE // np.dtype(np.uintp).itemsize
 
 
 class OutOfRange(Exception):
-    """The engine must raise IOVARangeError with this iova and length."""
+    """The engine must raise IOVARangeError with this iova and length, and name the row."""
 
-    def __init__(self, iova: int, length: int) -> None:
-        super().__init__(hex(iova), hex(length))
-        self.iova, self.length = iova, length
+    def __init__(self, iova: int, length: int, row: int | None = None) -> None:
+        super().__init__(hex(iova), hex(length), row)
+        self.iova, self.length, self.row = iova, length, row
 
 
 class PinFailed(Exception):
@@ -56,6 +56,13 @@ class FullPin:
 
 def ceil_div(a: int, b: int) -> int:
     return -(-a // b)
+
+
+def runs(bits) -> list[tuple[int, int]]:
+    """[first, stop) of each maximal run of true bits."""
+    padded = np.concatenate(([False], bits, [False]))
+    edges = np.flatnonzero(padded[1:] != padded[:-1]).tolist()
+    return list(zip(edges[::2], edges[1::2], strict=True))
 
 
 class Model:
@@ -214,21 +221,87 @@ class Model:
         for a, b in self.pieces(self.iova, self.end):
             self.bits[a:b] = False
 
-    def rows(self, iova=None, length=None) -> list[tuple[int, int]]:
-        """Rows of `ranges`, without windows: a caller may read the bits in any number of passes."""
+    # --- questions, without windows: a caller may read the bits in any number of passes ----------
+
+    def touched(self, iova=None, length=None) -> np.ndarray:
+        """The bits of the pages that a range touches."""
+        span = self.resolve(iova, length)
+        return self.bits[:0] if span is None else self.bits[slice(*self.page_span(*span))]
+
+    def any(self, iova=None, length=None) -> bool:
+        return bool(self.touched(iova, length).any())
+
+    def all(self, iova=None, length=None) -> bool:
+        return bool(self.touched(iova, length).all())
+
+    def rows(self, iova=None, length=None, dirty=True) -> list[tuple[int, int]]:
         span = self.resolve(iova, length)
         if span is None:
             return []
         start, end = span
         bit, stop = self.page_span(start, end)
-        padded = np.concatenate(([False], self.bits[bit:stop], [False]))
-        edges = (np.flatnonzero(padded[1:] != padded[:-1]) + bit).tolist()
         found = []
-        for first, last in zip(edges[::2], edges[1::2], strict=True):
-            low = max(start, self.iova + first * self.page_size)
-            high = min(end, self.iova + last * self.page_size)
+        for first, last in runs(self.bits[bit:stop] == dirty):
+            low = max(start, self.iova + (bit + first) * self.page_size)
+            high = min(end, self.iova + (bit + last) * self.page_size)
             found.append((low, high - low))
         return found
+
+    def count_ranges(self, iova=None, length=None) -> int:
+        return len(self.rows(iova, length))
+
+    def pages(self, iova=None, length=None) -> list[int]:
+        span = self.resolve(iova, length)
+        if span is None:
+            return []
+        first, stop = self.page_span(*span)
+        found = (np.flatnonzero(self.bits[first:stop]) + first).tolist()
+        return [self.iova + bit * self.page_size for bit in found]
+
+    def find(self, start: int, dirty: bool) -> int | None:
+        bits = self.touched(start) == dirty
+        if not bits.any():
+            return None
+        return self.iova + (self.bit(start) + int(bits.argmax())) * self.page_size
+
+    def histogram(self, bins: int) -> list[int]:
+        edges = [i * self.nbits // bins for i in range(bins + 1)]
+        before = np.concatenate(([0], np.cumsum(self.bits)))
+        return np.diff(before[edges]).tolist()
+
+    def text(self) -> str:
+        return ",".join(
+            f"{first}-{stop - 1}" if stop - first > 1 else str(first)
+            for first, stop in runs(self.bits)
+        )
+
+    # --- many at once ---------------------------------------------------------------------------
+
+    def mark_rows(self, value: bool, rows, clip=False) -> None:
+        """set_ranges and clear_ranges, without windows: all rows or, where one is bad, none."""
+        spans = []
+        for number, (iova, length) in enumerate(rows):
+            try:
+                spans.append(self.resolve(iova, length, clip))
+            except OutOfRange as error:
+                raise OutOfRange(iova, length, number) from error
+        for span in filter(None, spans):
+            self.bits[slice(*self.page_span(*span))] = value
+
+    def mark_pages(self, iovas) -> None:
+        self.mark_rows(True, [(iova, 1) for iova in iovas])
+
+    def harvest(self, iova=None, length=None) -> list[tuple[int, int]]:
+        """read_and_clear, without windows."""
+        found = self.rows(iova, length)
+        self.touched(iova, length)[:] = False
+        return found
+
+    def merge(self, rows) -> int:
+        """Marks what `rows` of any other bitmap overlap; how many pages were clean before."""
+        before = int(self.bits.sum())
+        self.mark_rows(True, rows, clip=True)
+        return int(self.bits.sum()) - before
 
     def walk(self) -> list[tuple[int, int]]:
         """(iova, length) of each call that for_each(by_window=True) makes."""

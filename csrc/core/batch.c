@@ -1,0 +1,298 @@
+/*
+ * batch.c - many ranges in one call: set_ranges, clear_ranges and set_pages.
+ *
+ * All rows are checked before the first is done, so that a bad one means that nothing was recorded.
+ * Where pins cost anything the rows are sorted first: then each window is taken once. Where they do
+ * not, rows of one window are only brought together.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "bits.h"
+#include "internal.h"
+#include "pin.h"
+#include "window.h"
+
+/* The bits of a row, inclusive. */
+struct bits {
+    uint64_t first;
+    uint64_t last;
+};
+
+struct batch {
+    struct iova_bitmap *bitmap;
+    const uint64_t *items;
+    uint64_t count;
+    bool pages; /* items are addresses, of one page each; else pairs (iova, length) */
+    unsigned flags;
+    bool clear;
+};
+
+/* The bits of row i: the results of iova_geometry_resolve. */
+static int resolve(const struct batch *batch, uint64_t i, struct bits *bits)
+{
+    struct iova_span span;
+    uint64_t iova = batch->pages ? batch->items[i] : batch->items[2 * i];
+    uint64_t length = batch->pages ? 1 : batch->items[2 * i + 1];
+    int rc = iova_geometry_resolve(&batch->bitmap->geometry, iova, length, batch->flags, &span);
+
+    if (rc > 0) {
+        bits->first = span.first_bit;
+        bits->last = span.last_bit;
+    }
+    return rc;
+}
+
+static int compare(const void *a, const void *b)
+{
+    uint64_t left = ((const struct bits *)a)->first;
+    uint64_t right = ((const struct bits *)b)->first;
+
+    return (left > right) - (left < right);
+}
+
+/* Does the bits of an open cursor; `newly` counts what a set turned on, where it is not NULL. */
+static int apply(const struct batch *batch, struct iova_cursor *cursor, uint64_t *newly)
+{
+    const struct iova_bitmap *bitmap = batch->bitmap;
+    struct iova_chunk chunk;
+    int rc;
+
+    while ((rc = iova_cursor_next(cursor, &chunk)) > 0) {
+        if (batch->clear) {
+            iova_bits_clear(chunk.bytes, chunk.skip, chunk.nbits);
+        } else if (newly != NULL) {
+            *newly += iova_bits_test_and_set(chunk.bytes, chunk.skip, chunk.nbits);
+        } else {
+            iova_bits_set_within(chunk.bytes, chunk.skip, chunk.nbits, bitmap->data,
+                                 bitmap->data + bitmap->geometry.nbytes);
+        }
+    }
+    return rc;
+}
+
+/* The first bitmap byte of a row, which may be outside. */
+static uint64_t first_byte(const struct batch *batch, uint64_t i)
+{
+    uint64_t iova = batch->pages ? batch->items[i] : batch->items[2 * i];
+
+    return iova_geometry_bit(&batch->bitmap->geometry, iova) >> 3;
+}
+
+/* Which of the windows of an ascending walk a byte lies in. */
+static uint64_t window_of(const struct iova_bitmap *bitmap, uint64_t byte)
+{
+    uint64_t pgoff = (uintptr_t)bitmap->data & (bitmap->host_page_size - 1);
+
+    return (byte + pgoff) / bitmap->host_page_size / bitmap->window_pages;
+}
+
+static uint64_t first_byte_of_window(const struct iova_bitmap *bitmap, uint64_t window)
+{
+    uint64_t pgoff = (uintptr_t)bitmap->data & (bitmap->host_page_size - 1);
+
+    return window == 0 ? 0 : window * bitmap->window_pages * bitmap->host_page_size - pgoff;
+}
+
+/*
+ * The rows' numbers, those of one window together, by a counting sort; NULL where one window holds
+ * all, rows are few for the windows there are, or memory is: then the order given will do.
+ */
+static uint64_t *order_by_window(const struct batch *batch)
+{
+    uint64_t nwindows = window_of(batch->bitmap, batch->bitmap->geometry.nbytes - 1) + 1;
+
+    if (nwindows == 1 || nwindows > batch->count || batch->count > SIZE_MAX / 16) {
+        return NULL;
+    }
+    uint64_t *order = malloc((size_t)batch->count * sizeof(*order));
+    uint64_t *next = calloc((size_t)nwindows + 1, sizeof(*next));
+    for (int pass = 0; pass < 2 && order != NULL && next != NULL; pass++) {
+        for (uint64_t i = 0; i < batch->count; i++) {
+            uint64_t window = window_of(batch->bitmap, first_byte(batch, i));
+            window = window < nwindows ? window : nwindows - 1; /* a row to be clipped */
+            if (pass == 0) {
+                next[window + 1]++;
+            } else {
+                order[next[window]++] = i;
+            }
+        }
+        for (uint64_t window = 0; pass == 0 && window < nwindows; window++) {
+            next[window + 1] += next[window];
+        }
+    }
+    if (next == NULL) {
+        free(order);
+        order = NULL;
+    }
+    free(next);
+    return order;
+}
+
+/* Does a row in the window that the cursor has. False where it is not all inside. */
+static bool do_inside(const struct batch *batch, const struct iova_window *window,
+                      const struct bits *bits)
+{
+    const struct iova_bitmap *bitmap = batch->bitmap;
+    uint64_t first = (bits->first >> 3) - window->view.base_index; /* wraps where before it */
+    uint64_t last = (bits->last >> 3) - window->view.base_index;
+
+    if (batch->clear || first >= window->nbytes || last >= window->nbytes) {
+        return false;
+    }
+    iova_bits_set_within(bitmap->data + (bits->first >> 3), (unsigned)(bits->first & 7),
+                         bits->last - bits->first + 1, bitmap->data,
+                         bitmap->data + bitmap->geometry.nbytes);
+    return true;
+}
+
+/* Row by row, in an order that takes few windows. Nothing can fail. */
+static void do_unsorted(const struct batch *batch, struct iova_cursor *cursor, uint64_t reach)
+{
+    enum { AHEAD = 12 }; /* rows, whose words are fetched meanwhile: they come in any order */
+    struct iova_bitmap *bitmap = batch->bitmap;
+    uint64_t *order = order_by_window(batch);
+    uint64_t present = UINT64_MAX;
+    struct bits bits;
+
+    for (uint64_t k = 0; k < batch->count; k++) {
+        uint64_t i = order == NULL ? k : order[k];
+        if (k + AHEAD < batch->count) {
+            uint64_t byte = first_byte(batch, order == NULL ? k + AHEAD : order[k + AHEAD]);
+            if (byte < bitmap->geometry.nbytes) {
+                iova_prefetch_write(bitmap->data + byte);
+            }
+        }
+        if (resolve(batch, i, &bits) <= 0 || do_inside(batch, cursor->window, &bits)) {
+            continue;
+        }
+        uint64_t window = window_of(bitmap, bits.first >> 3);
+        if (order != NULL && window != present) { /* from its start: all its rows will fit */
+            uint64_t start = first_byte_of_window(bitmap, window);
+            present = window;
+            iova_window_take(bitmap, cursor->window, start, (reach >> 3) - start + 1,
+                             IOVA_BITMAP_WRITE);
+        }
+        iova_cursor_again(cursor, bits.first, bits.last, reach);
+        apply(batch, cursor, NULL);
+    }
+    free(order);
+}
+
+/* The rows that have bits, ascending; NULL without memory. */
+static struct bits *sort_rows(const struct batch *batch, uint64_t *nrows)
+{
+    struct bits *rows = NULL;
+    bool ascending = true;
+
+    if (batch->count <= SIZE_MAX / sizeof(*rows)) {
+        rows = malloc((size_t)batch->count * sizeof(*rows));
+    }
+    *nrows = 0;
+    for (uint64_t i = 0; rows != NULL && i < batch->count; i++) {
+        if (resolve(batch, i, &rows[*nrows]) > 0) {
+            ascending = ascending && (*nrows == 0 || rows[*nrows - 1].first <= rows[*nrows].first);
+            ++*nrows;
+        }
+    }
+    if (!ascending) {
+        qsort(rows, (size_t)*nrows, sizeof(*rows), compare);
+    }
+    return rows;
+}
+
+/* In ascending order, rows that touch joined into one: each window is taken once. */
+static int do_sorted(const struct batch *batch, struct iova_cursor *cursor, const struct bits *rows,
+                     uint64_t nrows, uint64_t reach, uint64_t *newly)
+{
+    int rc = 0;
+
+    for (uint64_t i = 0; i < nrows && rc == 0;) {
+        struct bits joined = rows[i++];
+        while (i < nrows && rows[i].first <= joined.last + 1) {
+            joined.last = rows[i].last > joined.last ? rows[i].last : joined.last;
+            i++;
+        }
+        iova_cursor_again(cursor, joined.first, joined.last, reach);
+        rc = apply(batch, cursor, newly);
+    }
+    return rc;
+}
+
+/* Checks all rows: 0, whether any has bits, and the last of them; or an error and its row. */
+static int check(const struct batch *batch, uint64_t *bad_row, uint64_t *reach, bool *any)
+{
+    struct bits bits;
+
+    *reach = 0;
+    *any = false;
+    for (uint64_t i = 0; i < batch->count; i++) {
+        int rc = resolve(batch, i, &bits);
+        if (rc < 0) {
+            *bad_row = i;
+            return rc;
+        }
+        if (rc > 0) {
+            *reach = bits.last > *reach ? bits.last : *reach;
+            *any = true;
+        }
+    }
+    return 0;
+}
+
+static int run(const struct batch *batch, uint64_t *bad_row, struct iova_bitmap_report *report)
+{
+    struct iova_bitmap *bitmap = batch->bitmap;
+    struct iova_span span = iova_geometry_whole(&bitmap->geometry);
+    struct iova_cursor cursor;
+    struct bits *rows = NULL;
+    uint64_t nrows = 0;
+    uint64_t reach;
+    bool any;
+
+    *report = (struct iova_bitmap_report){0};
+    int rc = check(batch, bad_row, &reach, &any);
+    if (rc < 0 || !any) {
+        return rc;
+    }
+    bool sorted = bitmap->pin != &iova_pin_none;
+    if (sorted && (rows = sort_rows(batch, &nrows)) == NULL) {
+        return -ENOMEM;
+    }
+    iova_cursor_open_own(&cursor, bitmap, &span, IOVA_BITMAP_WRITE);
+    if (sorted) {
+        rc = do_sorted(batch, &cursor, rows, nrows, reach, &report->pages);
+    } else {
+        do_unsorted(batch, &cursor, reach);
+    }
+    if (rc < 0) {
+        span.last = iova_geometry_last_address(&bitmap->geometry, reach);
+        iova_cursor_undone(&cursor, &span, report);
+    }
+    iova_cursor_close(&cursor);
+    free(rows);
+    return rc;
+}
+
+int iova_bitmap_set_ranges(struct iova_bitmap *bitmap, const struct iova_bitmap_range *ranges,
+                           uint64_t count, unsigned flags, uint64_t *bad_row,
+                           struct iova_bitmap_report *report)
+{
+    struct batch batch = {bitmap, &ranges->iova, count, false, flags, false};
+    return run(&batch, bad_row, report);
+}
+
+int iova_bitmap_clear_ranges(struct iova_bitmap *bitmap, const struct iova_bitmap_range *ranges,
+                             uint64_t count, unsigned flags, uint64_t *bad_row,
+                             struct iova_bitmap_report *report)
+{
+    struct batch batch = {bitmap, &ranges->iova, count, false, flags, true};
+    return run(&batch, bad_row, report);
+}
+
+int iova_bitmap_set_pages(struct iova_bitmap *bitmap, const uint64_t *pages, uint64_t count,
+                          unsigned flags, uint64_t *bad_row, struct iova_bitmap_report *report)
+{
+    struct batch batch = {bitmap, pages, count, true, flags, false};
+    return run(&batch, bad_row, report);
+}

@@ -1,0 +1,70 @@
+/*
+ * kernels.h - the inner loops that have more than one implementation, chosen once for the CPU.
+ *
+ * Each is a plain function over whole 64-bit words of bitmap; bit n of a word is bit n of the run,
+ * on any host and at any byte address. A word is loaded once. The portable ones define what all
+ * others must do, and are what runs where nothing better is known.
+ */
+#ifndef IOVA_KERNELS_H
+#define IOVA_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "iova_bitmap.h"
+
+enum { IOVA_NCOMBINE = IOVA_BITMAP_SUB + 1 };
+
+struct iova_kernels {
+    const char *name;
+
+    /* Number of ones in nwords words. */
+    uint64_t (*count)(const uint8_t *words, size_t nwords);
+
+    /*
+     * Edges are bits that differ from the bit before; `carry` (0 or 1) is the bit before the first,
+     * and becomes the last bit. Positions are those in the words plus `position`. At most
+     * 64 * nwords of them are written, and `out` has room for IOVA_EDGE_SLACK more, which may be
+     * overwritten. Returns their number.
+     */
+    size_t (*edges)(const uint8_t *words, size_t nwords, uint64_t position, uint64_t *carry,
+                    uint64_t *out);
+
+    /* The same for the ones themselves. */
+    size_t (*ones)(const uint8_t *words, size_t nwords, uint64_t position, uint64_t *out);
+
+    /* The number of edges alone. */
+    uint64_t (*count_edges)(const uint8_t *words, size_t nwords, uint64_t *carry);
+
+    /* Pairs of edges (start, end exclusive) become rows (iova, length), in place. */
+    void (*to_rows)(uint64_t *pairs, size_t npairs, uint64_t base, unsigned pgshift);
+
+    /* Words of nwords that are all `word` (0 or all ones), counted from the first one. */
+    size_t (*uniform)(const uint8_t *words, size_t nwords, uint64_t word);
+
+    /* to = to OP from, and the number of ones of a OP b. */
+    void (*combine[IOVA_NCOMBINE])(uint8_t *to, const uint8_t *from, size_t nwords);
+    uint64_t (*count_combined[IOVA_NCOMBINE])(const uint8_t *a, const uint8_t *b, size_t nwords);
+
+    /* Adds the ones of a, of b, and of both to counts[3], in one pass. */
+    void (*count_both)(const uint8_t *a, const uint8_t *b, size_t nwords, uint64_t *counts);
+};
+
+#define IOVA_EDGE_SLACK 64
+
+/* The best that this CPU has, or what the environment variable IOVABITMAP_CPU names: "portable",
+ * "avx2", "avx512", "neon". A name that this CPU does not have is ignored here; the binding refuses
+ * it. */
+const struct iova_kernels *iova_kernels(void);
+
+/* All that this CPU has, the portable ones first; for tests. */
+size_t iova_kernels_available(const struct iova_kernels *all[4]);
+
+extern const struct iova_kernels iova_kernels_portable;
+
+/* The others, or NULL where the compiler or the CPU does not have them. */
+const struct iova_kernels *iova_kernels_avx2(void);
+const struct iova_kernels *iova_kernels_avx512(void);
+const struct iova_kernels *iova_kernels_neon(void);
+
+#endif

@@ -1,0 +1,32 @@
+/*
+ * rows.h - where rows of an answer go: memory that grows as they come and is exactly sized in the
+ * end, or a caller's array that must do.
+ *
+ * For a large answer, page faults cost more than finding it: growing memory is mapped in huge pages
+ * where the system has them, and address space for all that may come is reserved at once.
+ */
+#ifndef IOVA_ROWS_H
+#define IOVA_ROWS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct iova_rows {
+    uint64_t *items;
+    size_t count;    /* items in use */
+    size_t capacity; /* items there is room for */
+    uint64_t most;   /* items that may come at all, as far as is known; else 0 */
+    bool fixed;      /* a caller's array: cannot grow */
+};
+
+/* Room for `more` items behind those in use; false where there is no memory, or it is fixed. */
+bool iova_rows_reserve(struct iova_rows *rows, size_t more);
+
+/* Gives back the room that is not in use. */
+void iova_rows_trim(struct iova_rows *rows);
+
+/* Frees what reserve made; NULL is allowed. */
+void iova_rows_free(uint64_t *items);
+
+#endif
