@@ -31,8 +31,10 @@ demo: $(VENV)/.extra-demo ## See which pages a real workload dirties, live
 
 test: test-core test-python ## All tests
 
-bench: $(VENV)/.extra-test ## Measure
-	@set -e; for file in benchmarks/*.py; do $(BIN)/python $$file; done
+BENCH_ARGS ?=
+
+bench: $(VENV)/.extra-bench ## Measure beside peers, C and the machine's limits; BENCH_ARGS="--quick"
+	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
 
 docs: $(VENV)/.extra-docs ## The manual, to docs/_build/html
 	$(BIN)/sphinx-build --fail-on-warning --keep-going -q -b html docs docs/_build/html
@@ -87,7 +89,7 @@ PYTEST_ARGS ?=
 test-python: $(VENV)/.extra-test $(VENV)/.extra-demo ## The Python tests; PYTEST_ARGS="-k window" for some
 	$(BIN)/pytest $(PYTEST_ARGS)
 
-C_STYLED := $(wildcard csrc/*/*.c csrc/*/*.h tests/core/*.c tests/core/*.h)
+C_STYLED := $(wildcard csrc/*/*.c csrc/*/*.h tests/core/*.c tests/core/*.h benchmarks/*.c)
 
 lint: $(VENV)/.extra-lint $(VENV)/.extra-test ## Style and types; changes nothing
 	$(BIN)/ruff check
