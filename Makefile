@@ -95,6 +95,7 @@ lint: $(VENV)/.extra-lint $(VENV)/.extra-test ## Style and types; changes nothin
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/clang-format --dry-run -Werror $(C_STYLED)
+	@! grep -n 'Py_RETURN_' csrc/python/*.c || { echo 'not with one binary for every CPython: see ib_none()'; exit 1; }
 	$(BIN)/mypy
 	$(BIN)/stubtest iovabitmap
 

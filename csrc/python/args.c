@@ -51,6 +51,20 @@ int ib_parse(const struct ib_signature *signature, PyObject *const *args, Py_ssi
     return 0;
 }
 
+static void raise_too_large(PyObject *integer, const char *name)
+{
+    PyObject *text = PyObject_Str(integer);
+
+    if (text == NULL) { /* of too many digits to be shown */
+        PyErr_Clear();
+        PyErr_Format(PyExc_ValueError, "%s must be 0 to 2**64 - 1", name);
+        return;
+    }
+    PyErr_Format(PyExc_ValueError, "%s must be 0 to 2**64 - 1, not %.60U%s", name, text,
+                 PyUnicode_GetLength(text) > 60 ? "..." : "");
+    Py_DECREF(text);
+}
+
 int ib_u64(PyObject *object, const char *name, uint64_t *value)
 {
     PyObject *integer = object;
@@ -68,7 +82,7 @@ int ib_u64(PyObject *object, const char *name, uint64_t *value)
     if (*value == UINT64_MAX && PyErr_Occurred()) {
         if (PyErr_ExceptionMatches(PyExc_OverflowError)) {
             PyErr_Clear();
-            PyErr_Format(PyExc_ValueError, "%s must be 0 to 2**64 - 1, not %S", name, integer);
+            raise_too_large(integer, name);
         }
         rc = -1;
     }

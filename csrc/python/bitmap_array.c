@@ -61,7 +61,8 @@ const char ib_doc_view[] =
     "the array is gone. Bit n of the bitmap is bit n % 64 of word n // 64.\n\n"
     "Raises\n"
     "------\n"
-    "ValueError\n    For another dtype, or 'u8' where the size or the address of the memory is\n"
+    "ValueError\n    For another dtype (TypeError for what is none), or 'u8' where the size or the "
+    "address of the memory is\n"
     "    no multiple of 8.\n";
 
 IB_METHOD(view)

@@ -70,7 +70,7 @@ static PyObject *on_rows(struct ib_bitmap *self, const struct ib_signature *sign
     if (rc < 0) {
         return NULL;
     }
-    Py_RETURN_NONE;
+    return ib_none();
 }
 
 static const char *const ranges_names[] = {"ranges", "clip"};

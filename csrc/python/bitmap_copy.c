@@ -48,21 +48,67 @@ IB_METHOD_NOARGS(copy)
     return (PyObject *)copy;
 }
 
-const char ib_doc___copy__[] = "__copy__($self, /)\n--\n\nThe same as copy().";
+/* The attributes that a subclass gave its instance: a dict, or None. */
+static PyObject *attributes(struct ib_bitmap *self)
+{
+    PyObject *dict = PyObject_GetAttrString((PyObject *)self, "__dict__");
+
+    if (dict == NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
+        PyErr_Clear();
+        dict = ib_none();
+    }
+    return dict;
+}
+
+/* A copy with those attributes, or with deep copies of them where there is a memo. */
+static PyObject *copy_with_attributes(struct ib_bitmap *self, PyObject *memo)
+{
+    PyObject *copy = ib_bitmap_copy(self, NULL);
+    PyObject *given = copy == NULL ? NULL : attributes(self);
+
+    if (given != NULL && given != Py_None && memo != NULL) {
+        PyObject *module = PyImport_ImportModule("copy");
+        PyObject *deep =
+            module == NULL ? NULL : PyObject_CallMethod(module, "deepcopy", "OO", given, memo);
+        Py_XDECREF(module);
+        Py_DECREF(given);
+        given = deep;
+    }
+    int rc = given == NULL ? -1 : 0;
+    if (given != NULL && given != Py_None) {
+        PyObject *own = PyObject_GetAttrString(copy, "__dict__");
+        rc = own == NULL ? -1 : PyDict_Update(own, given);
+        Py_XDECREF(own);
+    }
+    Py_XDECREF(given);
+    if (rc < 0) {
+        Py_CLEAR(copy);
+    }
+    return copy;
+}
+
+const char ib_doc___copy__[] =
+    "__copy__($self, /)\n--\n\nThe same as copy(), with the attributes of a subclass.";
 
 IB_METHOD_NOARGS(__copy__)
 {
-    return ib_bitmap_copy(self, unused);
+    (void)unused;
+    return copy_with_attributes(self, NULL);
 }
 
-const char ib_doc___deepcopy__[] = "__deepcopy__($self, memo, /)\n--\n\nThe same as copy().";
+const char ib_doc___deepcopy__[] =
+    "__deepcopy__($self, memo, /)\n--\n\nThe same as copy(), with the attributes of a subclass.";
 
 IB_METHOD(__deepcopy__)
 {
-    (void)args;
-    (void)nargs;
-    (void)kwnames;
-    return ib_bitmap_copy(self, NULL);
+    static const char *const names[] = {"memo"};
+    static const struct ib_signature signature = {"__deepcopy__", 1, 1, 1, names};
+    PyObject *memo;
+
+    if (ib_parse(&signature, args, nargs, kwnames, &memo) < 0) {
+        return NULL;
+    }
+    return copy_with_attributes(self, memo);
 }
 
 const char ib_doc___reduce__[] =
@@ -87,14 +133,10 @@ IB_METHOD_NOARGS(__reduce__)
     if (arguments == NULL) {
         return NULL;
     }
-    state = PyObject_GetAttrString((PyObject *)self, "__dict__"); /* a subclass may have one */
+    state = attributes(self);
     if (state == NULL) {
-        if (!PyErr_ExceptionMatches(PyExc_AttributeError)) {
-            Py_DECREF(arguments);
-            return NULL;
-        }
-        PyErr_Clear();
-        state = Py_NewRef(Py_None);
+        Py_DECREF(arguments);
+        return NULL;
     }
     return Py_BuildValue("(ONN)", self->state->restore, arguments, state);
 }
@@ -127,7 +169,7 @@ PyObject *ib_restore(PyObject *module, PyObject *args)
     }
     int rc = iova_bitmap_geometry_init(&geometry, values[0], values[1], values[2]);
     if (rc < 0) {
-        ib_raise_geometry(rc, values[0], values[1], objects[3]);
+        ib_raise_geometry(rc, values[0], values[1], values[2]);
         return NULL;
     }
     PyObject *source = ib_memory_from_object(state, content_object, false);

@@ -40,7 +40,7 @@ static PyObject *move_into(struct ib_bitmap *self, struct ib_bitmap *into, uint6
     if (rc < 0) {
         return ib_raise(self->state, iova_bitmap_geometry(self->engine), rc, &report, iova, length);
     }
-    Py_RETURN_NONE;
+    return ib_none();
 }
 
 /* The rows that could not be put back, on the exception that says so. */
@@ -191,7 +191,7 @@ IB_METHOD(rescale)
     }
     int rc = iova_bitmap_geometry_init(&geometry, old->iova, old->length, page_size);
     if (rc < 0) {
-        ib_raise_geometry(rc, old->iova, old->length, parsed[0]);
+        ib_raise_geometry(rc, old->iova, old->length, page_size);
         return NULL;
     }
     if (ib_bitmap_begin(self) < 0) {

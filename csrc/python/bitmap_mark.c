@@ -66,7 +66,7 @@ IB_METHOD(set)
     if (on_range(self, &signature, args, nargs, kwnames, iova_bitmap_set, 0, &report) < 0) {
         return NULL;
     }
-    Py_RETURN_NONE;
+    return ib_none();
 }
 
 const char ib_doc_clear[] = "clear($self, /, iova, length, *, clip=False)\n--\n\n"
@@ -81,7 +81,7 @@ IB_METHOD(clear)
     if (on_range(self, &signature, args, nargs, kwnames, iova_bitmap_clear, 0, &report) < 0) {
         return NULL;
     }
-    Py_RETURN_NONE;
+    return ib_none();
 }
 
 const char ib_doc_test_and_set[] =
@@ -123,5 +123,5 @@ IB_METHOD_NOARGS(reset)
     if (rc < 0) {
         return NULL;
     }
-    Py_RETURN_NONE;
+    return ib_none();
 }

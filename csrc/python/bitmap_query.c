@@ -14,16 +14,34 @@ PyObject *ib_raise_query(struct ib_bitmap *self, int rc, struct iova_bitmap_repo
     return ib_raise(self->state, iova_bitmap_geometry(self->engine), rc, report, iova, length);
 }
 
+/* 1 where an int is the end of a range that ends at 2**64, which is no address; else 0, or -1. */
+static int is_end(struct ib_bitmap *self, PyObject *object)
+{
+    if (!PyLong_Check(object) || iova_bitmap_geometry(self->engine)->last != UINT64_MAX) {
+        return 0;
+    }
+    PyObject *end = PyObject_GetAttrString((PyObject *)self, "end");
+    int equal = end == NULL ? -1 : PyObject_RichCompareBool(object, end, Py_EQ);
+    Py_XDECREF(end);
+    return equal;
+}
+
 int ib_bitmap_optional_range(struct ib_bitmap *self, PyObject *iova_object, PyObject *length_object,
                              uint64_t *iova, uint64_t *length)
 {
     const struct iova_bitmap_geometry *geometry = iova_bitmap_geometry(self->engine);
 
     *iova = geometry->iova;
+    *length = 0;
+    bool to_end = length_object == NULL || length_object == Py_None;
+    int at_end = iova_object != NULL && to_end ? is_end(self, iova_object) : 0;
+    if (at_end != 0) {
+        return at_end < 0 ? -1 : 0;
+    }
     if (iova_object != NULL && iova_object != Py_None && ib_u64(iova_object, "iova", iova) < 0) {
         return -1;
     }
-    if (length_object != NULL && length_object != Py_None) {
+    if (!to_end) {
         return ib_u64(length_object, "length", length);
     }
     *length = geometry->last - *iova + 1; /* 0 where iova is the end */
@@ -174,18 +192,6 @@ IB_METHOD(all)
     return rc < 0 ? NULL : PyBool_FromLong(!rc);
 }
 
-/* 1 where an int is the end of a range that ends at 2**64, which is no address; else 0, or -1. */
-static int is_end(struct ib_bitmap *self, PyObject *object)
-{
-    if (!PyLong_Check(object) || iova_bitmap_geometry(self->engine)->last != UINT64_MAX) {
-        return 0;
-    }
-    PyObject *end = PyObject_GetAttrString((PyObject *)self, "end");
-    int equal = end == NULL ? -1 : PyObject_RichCompareBool(object, end, Py_EQ);
-    Py_XDECREF(end);
-    return equal;
-}
-
 /* The first page from an address on. */
 static PyObject *find(struct ib_bitmap *self, const char *name, PyObject *const *args,
                       Py_ssize_t nargs, PyObject *kwnames, unsigned flags)
@@ -193,23 +199,20 @@ static PyObject *find(struct ib_bitmap *self, const char *name, PyObject *const 
     static const char *const names[] = {"start"};
     const struct ib_signature signature = {name, 1, 1, 1, names};
     PyObject *parsed[1];
-    uint64_t start, found;
+    uint64_t found;
 
     if (ib_parse(&signature, args, nargs, kwnames, parsed) < 0) {
         return NULL;
     }
-    int at_end = is_end(self, parsed[0]);
-    if (at_end != 0) {
-        return at_end < 0 || ib_bitmap_check(self) < 0 ? NULL : Py_NewRef(Py_None);
-    }
-    if (ib_u64(parsed[0], "start", &start) < 0) { /* None would be the base */
+    if (parsed[0] == Py_None) { /* which would be the base */
+        PyErr_SetString(PyExc_TypeError, "start must be an int, not None");
         return NULL;
     }
     int rc = ask(self, parsed[0], NULL, iova_bitmap_find, flags, &found);
     if (rc < 0) {
         return NULL;
     }
-    return rc == 0 ? Py_NewRef(Py_None) : PyLong_FromUnsignedLongLong(found);
+    return rc == 0 ? ib_none() : PyLong_FromUnsignedLongLong(found);
 }
 
 const char ib_doc_find_dirty[] =

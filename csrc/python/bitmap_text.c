@@ -177,7 +177,7 @@ PyObject *ib_bitmap_from_text(PyTypeObject *type, PyObject *args, PyObject *kwar
     }
     int rc = iova_bitmap_geometry_init(&geometry, iova, length, page_size);
     if (rc < 0) {
-        ib_raise_geometry(rc, iova, length, page_object);
+        ib_raise_geometry(rc, iova, length, page_size);
         return NULL;
     }
     Py_ssize_t size;

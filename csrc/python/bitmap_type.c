@@ -93,7 +93,7 @@ static PyObject *make_from_arguments(PyTypeObject *type, struct ib_state *state,
     }
     int rc = iova_bitmap_geometry_init(&geometry, iova, length, page_size);
     if (rc < 0) {
-        ib_raise_geometry(rc, iova, length, args[PAGE_SIZE]);
+        ib_raise_geometry(rc, iova, length, page_size);
         return NULL;
     }
     PyObject *memory = memory_for(state, args[DATA], &geometry);
@@ -144,17 +144,18 @@ PyObject *ib_alloc(PyObject *module, PyObject *const *args, Py_ssize_t nargs, Py
 
 /* ---- freeing ---- */
 
-static const char ib_doc_free[] =
-    "free($self, /)\n--\n\n"
-    "Give the pinned window back and let go of the memory.\n\n"
-    "Inside a callback this happens when the running operation ends. Afterwards the geometry,\n"
-    "stats, freed and repr can be read; all else raises ValueError. Safe to repeat.\n";
+static const char ib_doc_free[] = "free($self, /)\n--\n\n"
+                                  "Give the pinned window back and let go of the memory.\n\n"
+                                  "Inside a callback this happens when the running operation ends. "
+                                  "Afterwards the geometry, pin,\n"
+                                  "window_pages, stats, freed and repr can be read; all else "
+                                  "raises ValueError. Safe to repeat.\n";
 
 static PyObject *bitmap_free(struct ib_bitmap *self, PyObject *unused)
 {
     (void)unused;
     ib_bitmap_free(self);
-    Py_RETURN_NONE;
+    return ib_none();
 }
 
 static const char ib_doc___enter__[] = "__enter__($self, /)\n--\n\nThe bitmap itself.";
@@ -172,7 +173,7 @@ static PyObject *bitmap_exit(struct ib_bitmap *self, PyObject *args)
 {
     (void)args;
     ib_bitmap_free(self);
-    Py_RETURN_FALSE;
+    return PyBool_FromLong(0);
 }
 
 /* ---- the collector ---- */
@@ -264,7 +265,7 @@ static PyObject *get_freed(struct ib_bitmap *self, void *closure)
 PyObject *ib_window(struct ib_state *state, const struct iova_bitmap_window *window)
 {
     if (window->npages == 0) {
-        Py_RETURN_NONE;
+        return ib_none();
     }
     return PyObject_CallFunction(
         state->window_class, "KKKKK", (unsigned long long)window->iova,

@@ -29,7 +29,9 @@ static int call(struct iova_bitmap *engine, uint64_t iova, uint64_t length, void
         Py_DECREF(result);
         return -ECANCELED;
     }
-    if (result != Py_None && PyObject_IsTrue(result)) {
+    int overflow = 0; /* the value, and not what a subclass says of its truth */
+    if (result != Py_None &&
+        (PyLong_AsLongLongAndOverflow(result, &overflow) != 0 || overflow != 0)) {
         walk->stopped = result;
         return 1;
     }

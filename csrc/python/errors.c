@@ -54,9 +54,12 @@ int ib_add_exceptions(PyObject *module, struct ib_state *state)
 
     state->pin_error =
         make_exception(module, "iovabitmap.PinError", pin_error_doc, PyExc_OSError, pin_attributes);
+    if (state->pin_error == NULL) {
+        return -1;
+    }
     state->range_error = make_exception(module, "iovabitmap.IOVARangeError", range_error_doc,
                                         PyExc_ValueError, range_attributes);
-    return state->pin_error == NULL || state->range_error == NULL ? -1 : 0;
+    return state->range_error == NULL ? -1 : 0;
 }
 
 static int set_u64(PyObject *object, const char *name, uint64_t value)
@@ -179,7 +182,7 @@ PyObject *ib_raise(struct ib_state *state, const struct iova_bitmap_geometry *ge
     return NULL;
 }
 
-void ib_raise_geometry(int error, uint64_t iova, uint64_t length, PyObject *page_size)
+void ib_raise_geometry(int error, uint64_t iova, uint64_t length, uint64_t page_size)
 {
     char text[96];
     if (error == -EOVERFLOW) {
@@ -189,7 +192,7 @@ void ib_raise_geometry(int error, uint64_t iova, uint64_t length, PyObject *page
     } else if (length == 0) {
         PyErr_SetString(PyExc_ValueError, "length must be 1 to 2**64 - 1, not 0");
     } else {
-        PyErr_Format(PyExc_ValueError, "page_size must be a power of two from 1 to 2**63, not %S",
-                     page_size);
+        PyErr_Format(PyExc_ValueError, "page_size must be a power of two from 1 to 2**63, not %llu",
+                     (unsigned long long)page_size);
     }
 }

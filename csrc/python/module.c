@@ -38,7 +38,7 @@ static PyObject *nbytes_for(PyObject *module, PyObject *const *args, Py_ssize_t 
     }
     struct iova_bitmap_geometry geometry;
     if (iova_bitmap_geometry_init(&geometry, 0, 1, page_size) < 0) {
-        ib_raise_geometry(-EINVAL, 0, 1, parsed[1]);
+        ib_raise_geometry(-EINVAL, 0, 1, page_size);
         return NULL;
     }
     return PyLong_FromUnsignedLongLong(iova_bitmap_nbytes(length, page_size));
@@ -146,27 +146,41 @@ static int execute(PyObject *module)
     if (check_environment(module) < 0 || ib_add_exceptions(module, state) < 0) {
         return -1;
     }
+    struct {
+        PyTypeObject **type;
+        PyType_Spec *spec;
+    } const types[] = {
+        {&state->memory_type, &ib_memory_spec},
+        {&state->window_iterator_type, &ib_window_iterator_spec},
+        {&state->range_iterator_type, &ib_range_iterator_spec},
+        {&state->diff_type, &ib_diff_spec},
+        {&state->bitmap_type, &ib_bitmap_spec},
+        {&state->write_tracker_type, &ib_write_tracker_spec},
+    };
+    for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+        *types[i].type = make_type(module, types[i].spec);
+        if (*types[i].type == NULL) {
+            return -1;
+        }
+    }
     state->window_class = make_named_tuple(
         module, "Window", "iova length base_index pgoff npages",
         "A pinned part of a bitmap.\n\n"
         "iova, length: the bytes of IOVA it stands for; base_index: its first byte of bitmap;\n"
         "pgoff: the offset of that byte in its host page; npages: host pages of bitmap.\n");
+    if (state->window_class == NULL) {
+        return -1;
+    }
     state->stats_class = make_named_tuple(
         module, "Stats", "pins unpins pinned_pages peak_pinned_pages moves",
         "What a bitmap has pinned so far.\n\n"
         "pins, unpins: calls that delivered; pinned_pages: host pages pinned now;\n"
         "peak_pinned_pages: the most at once; moves: windows taken as the present one.\n");
-    state->memory_type = make_type(module, &ib_memory_spec);
-    state->window_iterator_type = make_type(module, &ib_window_iterator_spec);
-    state->range_iterator_type = make_type(module, &ib_range_iterator_spec);
-    state->diff_type = make_type(module, &ib_diff_spec);
-    state->bitmap_type = make_type(module, &ib_bitmap_spec);
-    state->write_tracker_type = make_type(module, &ib_write_tracker_spec);
+    if (state->stats_class == NULL) {
+        return -1;
+    }
     state->restore = PyObject_GetAttrString(module, "_restore");
-    if (state->window_class == NULL || state->stats_class == NULL || state->memory_type == NULL ||
-        state->window_iterator_type == NULL || state->range_iterator_type == NULL ||
-        state->diff_type == NULL || state->bitmap_type == NULL ||
-        state->write_tracker_type == NULL || state->restore == NULL) {
+    if (state->restore == NULL) {
         return -1;
     }
     /* So that NumPy leaves `array == bitmap` to us, and does not try to convert the bitmap. */

@@ -181,7 +181,7 @@ static PyObject *tracker_start(struct tracker *self, PyObject *unused)
         raise_os_error(rc, reason(iova_write_tracker_step(self->engine), rc));
         return NULL;
     }
-    Py_RETURN_NONE;
+    return ib_none();
 }
 
 PyDoc_STRVAR(stop_doc,
@@ -202,7 +202,7 @@ static PyObject *tracker_stop(struct tracker *self, PyObject *unused)
     }
     Py_BEGIN_ALLOW_THREADS iova_write_tracker_stop(self->engine);
     Py_END_ALLOW_THREADS self->busy = false;
-    Py_RETURN_NONE;
+    return ib_none();
 }
 
 /* ---- collect ---- */
@@ -265,7 +265,7 @@ static int collect(struct tracker *self, struct ib_bitmap *bitmap,
 
 PyDoc_STRVAR(
     collect_doc,
-    "collect($self, bm, /)\n--\n\n"
+    "collect($self, /, bm)\n--\n\n"
     "Mark in a bitmap the pages written since they were last collected, and arm them again.\n\n"
     "Only what the bitmap covers is looked at; other pages wait. No write is lost: what an error\n"
     "kept from being marked comes with the next collect.\n\n"
@@ -287,10 +287,17 @@ PyDoc_STRVAR(
     "    The kernel's scan failed: what it did not scan counts as written at the next collect.\n"
     "    ChildProcessError in a forked child, where the tracker is not started.\n");
 
-static PyObject *tracker_collect(struct tracker *self, PyObject *object)
+static PyObject *tracker_collect(struct tracker *self, PyObject *const *args, Py_ssize_t nargs,
+                                 PyObject *kwnames)
 {
+    static const char *const names[] = {"bm"};
+    static const struct ib_signature signature = {"collect", 1, 1, 1, names};
     struct iova_bitmap_report report;
+    PyObject *object;
 
+    if (ib_parse(&signature, args, nargs, kwnames, &object) < 0) {
+        return NULL;
+    }
     if (!PyObject_TypeCheck(object, self->state->bitmap_type)) {
         PyErr_Format(PyExc_TypeError, "bm must be an IOVABitmap, not %R", Py_TYPE(object));
         return NULL;
@@ -356,7 +363,7 @@ static PyGetSetDef tracker_getset[] = {
 static PyMethodDef tracker_methods[] = {
     METHOD("start", tracker_start, METH_NOARGS, start_doc),
     METHOD("stop", tracker_stop, METH_NOARGS, stop_doc),
-    METHOD("collect", tracker_collect, METH_O, collect_doc),
+    METHOD("collect", tracker_collect, METH_FASTCALL | METH_KEYWORDS, collect_doc),
     METHOD("_locate", tracker_locate, METH_O | METH_CLASS, locate_doc),
     {NULL, NULL, 0, NULL},
 };

@@ -354,3 +354,18 @@ def test_after_free():
         bm.for_each(lambda *_: None)
     with pytest.raises(ValueError):
         bm.for_each(lambda *_: None, by_window=True)
+
+
+@pytest.mark.parametrize("by_window", [False, True])
+def test_an_int_counts_by_its_value(by_window):
+    """A subclass may say what it likes of its truth."""
+
+    class Odd(int):
+        def __bool__(self):
+            raise RuntimeError("must not be asked")
+
+    bm = ib.IOVABitmap(0, 4096 * 8)
+    stop = Odd(5)
+    assert bm.for_each(lambda *_: stop, by_window=by_window) is stop
+    assert bm.for_each(lambda *_: Odd(0), by_window=by_window) == 0
+    assert bm.for_each(lambda *_: 1 << 70, by_window=by_window) == 1 << 70

@@ -266,3 +266,25 @@ def test_numpy_does_not_guess_what_is_meant(convert):
 def test_there_is_no_buffer_export(export):
     with pytest.raises((TypeError, ValueError)):
         export(ib.IOVABitmap(0, 64, 1))
+
+
+def test_the_end_of_the_address_space_is_an_empty_range():
+    bm = ib.IOVABitmap(2**64 - 4096 * 3, 4096 * 3)
+    bm.set(2**64 - 1, 1)
+    assert bm.end == 2**64
+    assert bm.count(bm.end) == 0 and bm.ranges(bm.end).shape == (0, 2)
+    assert bm.find_dirty(bm.end) is None and bm.find_clean(start=bm.end) is None
+    for bad in (2**64 + 1, -1):
+        with pytest.raises(ValueError, match="must be 0 to"):
+            bm.count(bad)
+    below = ib.IOVABitmap(0, 4096)
+    with pytest.raises(ValueError, match="must be 0 to"):
+        below.find_dirty(2**64)
+
+
+def test_the_message_of_a_very_large_int_is_short_and_names_the_argument():
+    bm = ib.IOVABitmap(0, 4096)
+    for value in (10**100, 10**5000, -(10**5000)):
+        with pytest.raises(ValueError, match=r"^iova must be 0 to") as info:
+            bm.set(value, 1)
+        assert len(str(info.value)) < 120
