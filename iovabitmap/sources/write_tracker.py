@@ -47,7 +47,8 @@ class WriteTracker(_core._WriteTracker):
     Made from userfaultfd's asynchronous write protection and PAGEMAP_SCAN, which need no privilege.
     The first write to a page after `start`, and after each `collect` that reported it, takes some
     microseconds more. Nothing is armed before `start`; `stop`, the end of a `with` block, and
-    losing the tracker leave the memory unprotected.
+    losing the tracker leave the memory unprotected. A buffer that itself refers to its tracker
+    forms a cycle that the collector cannot see: stop such a tracker yourself.
 
     Seen are writes through this process's own mapping of the buffer, by its instructions and by
     system calls such as read(2). Not seen are writes to shared memory by another process, or
