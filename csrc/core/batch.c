@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "atomic.h"
 #include "bits.h"
 #include "internal.h"
 #include "pin.h"
@@ -28,12 +29,19 @@ struct batch {
     bool clear;
 };
 
+/* One number of the array. It is loaded once, so that what was checked is what is used: another
+ * thread may change it meanwhile. */
+static uint64_t item(const struct batch *batch, uint64_t i)
+{
+    return iova_atomic_load64((const iova_word *)(const void *)(batch->items + i));
+}
+
 /* The bits of row i: the results of iova_geometry_resolve. */
 static int resolve(const struct batch *batch, uint64_t i, struct bits *bits)
 {
     struct iova_span span;
-    uint64_t iova = batch->pages ? batch->items[i] : batch->items[2 * i];
-    uint64_t length = batch->pages ? 1 : batch->items[2 * i + 1];
+    uint64_t iova = item(batch, batch->pages ? i : 2 * i);
+    uint64_t length = batch->pages ? 1 : item(batch, 2 * i + 1);
     int rc = iova_geometry_resolve(&batch->bitmap->geometry, iova, length, batch->flags, &span);
 
     if (rc > 0) {
@@ -74,7 +82,7 @@ static int apply(const struct batch *batch, struct iova_cursor *cursor, uint64_t
 /* The first bitmap byte of a row, which may be outside. */
 static uint64_t first_byte(const struct batch *batch, uint64_t i)
 {
-    uint64_t iova = batch->pages ? batch->items[i] : batch->items[2 * i];
+    uint64_t iova = item(batch, batch->pages ? i : 2 * i);
 
     return iova_geometry_bit(&batch->bitmap->geometry, iova) >> 3;
 }
@@ -96,7 +104,8 @@ static uint64_t first_byte_of_window(const struct iova_bitmap *bitmap, uint64_t 
 
 /*
  * The rows' numbers, those of one window together, by a counting sort; NULL where one window holds
- * all, rows are few for the windows there are, or memory is: then the order given will do.
+ * all, rows are few for the windows there are, or memory is: then the order given will do. Each row
+ * is looked at once, for another thread may change the array meanwhile.
  */
 static uint64_t *order_by_window(const struct batch *batch)
 {
@@ -106,25 +115,25 @@ static uint64_t *order_by_window(const struct batch *batch)
         return NULL;
     }
     uint64_t *order = malloc((size_t)batch->count * sizeof(*order));
+    uint64_t *windows = malloc((size_t)batch->count * sizeof(*windows));
     uint64_t *next = calloc((size_t)nwindows + 1, sizeof(*next));
-    for (int pass = 0; pass < 2 && order != NULL && next != NULL; pass++) {
+    if (order != NULL && windows != NULL && next != NULL) {
         for (uint64_t i = 0; i < batch->count; i++) {
             uint64_t window = window_of(batch->bitmap, first_byte(batch, i));
-            window = window < nwindows ? window : nwindows - 1; /* a row to be clipped */
-            if (pass == 0) {
-                next[window + 1]++;
-            } else {
-                order[next[window]++] = i;
-            }
+            windows[i] = window < nwindows ? window : nwindows - 1; /* a row to be clipped */
+            next[windows[i] + 1]++;
         }
-        for (uint64_t window = 0; pass == 0 && window < nwindows; window++) {
+        for (uint64_t window = 0; window < nwindows; window++) {
             next[window + 1] += next[window];
         }
-    }
-    if (next == NULL) {
+        for (uint64_t i = 0; i < batch->count; i++) {
+            order[next[windows[i]]++] = i;
+        }
+    } else {
         free(order);
         order = NULL;
     }
+    free(windows);
     free(next);
     return order;
 }
@@ -169,9 +178,9 @@ static void do_unsorted(const struct batch *batch, struct iova_cursor *cursor, u
         uint64_t window = window_of(bitmap, bits.first >> 3);
         if (order != NULL && window != present) { /* from its start: all its rows will fit */
             uint64_t start = first_byte_of_window(bitmap, window);
+            uint64_t last = (reach > bits.last ? reach : bits.last) >> 3;
             present = window;
-            iova_window_take(bitmap, cursor->window, start, (reach >> 3) - start + 1,
-                             IOVA_BITMAP_WRITE);
+            iova_window_take(bitmap, cursor->window, start, last - start + 1, IOVA_BITMAP_WRITE);
         }
         iova_cursor_again(cursor, bits.first, bits.last, reach);
         apply(batch, cursor, NULL);

@@ -152,25 +152,6 @@ void iova_bits_clear(uint8_t *bytes, unsigned skip, uint64_t nbits)
     }
 }
 
-uint64_t iova_bits_count(const uint8_t *bytes, unsigned skip, uint64_t nbits)
-{
-    struct pieces run = split(skip, nbits);
-    uint64_t ones = 0;
-    if (run.head) {
-        ones += iova_popcount64(*bytes++ & run.head);
-    }
-    for (; run.middle >= 8; run.middle -= 8, bytes += 8) {
-        ones += iova_popcount64(iova_bits_load64(bytes));
-    }
-    for (; run.middle > 0; run.middle--) {
-        ones += iova_popcount64(*bytes++);
-    }
-    if (run.tail) {
-        ones += iova_popcount64(*bytes & run.tail);
-    }
-    return ones;
-}
-
 void iova_bits_expand(const uint8_t *bytes, unsigned skip, uint64_t nbits, uint8_t *mask)
 {
     uint64_t bit = skip;

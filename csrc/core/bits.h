@@ -27,9 +27,6 @@ uint64_t iova_bits_test_and_set(uint8_t *bytes, unsigned skip, uint64_t nbits);
 /* Clears all. Bits beside the run that are set meanwhile stay set. */
 void iova_bits_clear(uint8_t *bytes, unsigned skip, uint64_t nbits);
 
-/* Number of ones. */
-uint64_t iova_bits_count(const uint8_t *bytes, unsigned skip, uint64_t nbits);
-
 /* One byte 0 or 1 for each bit. */
 void iova_bits_expand(const uint8_t *bytes, unsigned skip, uint64_t nbits, uint8_t *mask);
 

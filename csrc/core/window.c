@@ -119,7 +119,7 @@ void iova_cursor_again(struct iova_cursor *cursor, uint64_t first_bit, uint64_t 
 {
     cursor->next_bit = first_bit;
     cursor->last_bit = last_bit;
-    cursor->reach = reach >> 3;
+    cursor->reach = (reach > last_bit ? reach : last_bit) >> 3;
     cursor->done = false;
 }
 

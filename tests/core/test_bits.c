@@ -25,6 +25,15 @@ static unsigned bit_at(const uint8_t *bytes, uint64_t n)
     return bytes[n / 8] / (1u << n % 8) % 2;
 }
 
+static uint64_t count_ones(const uint8_t *bytes, unsigned skip, uint64_t nbits)
+{
+    uint64_t ones = 0;
+    for (uint64_t n = 0; n < nbits; n++) {
+        ones += bit_at(bytes, skip + n);
+    }
+    return ones;
+}
+
 static void put_bit(uint8_t *bytes, uint64_t n, unsigned value)
 {
     unsigned weight = 1u << n % 8;
@@ -72,12 +81,9 @@ static void test_write_ops(const uint8_t *before, struct place at)
         put_bit(clear + at.offset, at.skip + i, 0);
     }
     memcpy(got, before, ROOM);
-    CHECK_AT(iova_bits_count(got + at.offset, at.skip, at.nbits) == ones, at);
-    CHECK_AT(memcmp(got, before, ROOM) == 0, at);
-
     iova_bits_set(got + at.offset, at.skip, at.nbits);
     CHECK_AT(memcmp(got, set, ROOM) == 0, at);
-    CHECK_AT(iova_bits_count(got + at.offset, at.skip, at.nbits) == at.nbits, at);
+    CHECK_AT(count_ones(got + at.offset, at.skip, at.nbits) == at.nbits, at);
 
     memcpy(got, before, ROOM);
     CHECK_AT(iova_bits_test_and_set(got + at.offset, at.skip, at.nbits) == at.nbits - ones, at);
@@ -88,7 +94,7 @@ static void test_write_ops(const uint8_t *before, struct place at)
     memcpy(got, before, ROOM);
     iova_bits_clear(got + at.offset, at.skip, at.nbits);
     CHECK_AT(memcmp(got, clear, ROOM) == 0, at);
-    CHECK_AT(iova_bits_count(got + at.offset, at.skip, at.nbits) == 0, at);
+    CHECK_AT(count_ones(got + at.offset, at.skip, at.nbits) == 0, at);
 }
 
 static void test_copy_ops(const uint8_t *before, struct place at)
@@ -162,9 +168,9 @@ static void test_edges_of_memory(void)
 
                 memset(a, 0, used);
                 CHECK_EQ(iova_bits_test_and_set(a, skip, nbits), nbits);
-                CHECK_EQ(iova_bits_count(a, skip, nbits), nbits);
+                CHECK_EQ(count_ones(a, skip, nbits), nbits);
                 iova_bits_clear(a, skip, nbits);
-                CHECK_EQ(iova_bits_count(a, 0, used * 8), 0);
+                CHECK_EQ(count_ones(a, 0, used * 8), 0);
                 iova_bits_set(a, skip, nbits);
                 iova_bits_expand(a, skip, nbits, mask);
                 CHECK(memchr(mask, 0, nbits) == NULL, "skip %u nbits %" PRIu64, skip, nbits);
@@ -252,9 +258,9 @@ static void work_beside(struct marker *m)
             } else {
                 m->wrong += iova_bits_test_and_set(bytes, skip, RUN) != RUN;
             }
-            m->wrong += iova_bits_count(bytes, skip, RUN) != RUN;
+            m->wrong += count_ones(bytes, skip, RUN) != RUN;
             iova_bits_clear(bytes, skip, RUN);
-            m->wrong += iova_bits_count(bytes, skip, RUN) != 0;
+            m->wrong += count_ones(bytes, skip, RUN) != 0;
         }
     }
 }
@@ -297,7 +303,7 @@ static uint64_t run_both(void (*work)(struct marker *))
 static void test_threads(void)
 {
     run_both(work_beside);
-    CHECK_EQ(iova_bits_count(shared, 0, SHARED * 8), 0);
+    CHECK_EQ(count_ones(shared, 0, SHARED * 8), 0);
     for (double end = seconds() + DURATION; seconds() < end;) {
         CHECK_EQ(run_both(work_same), SHARED / REGION * REGION * 8);
     }

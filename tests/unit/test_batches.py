@@ -7,8 +7,6 @@ from __future__ import annotations
 import array
 import errno
 import random
-import sys
-import threading
 
 import numpy as np
 import pytest
@@ -409,68 +407,3 @@ def test_a_failing_pin_says_from_where_on_nothing_was_done(bad_page, value):
     assert np.array_equal(bm.view(), np.packbits(done.bits == value, bitorder="little"))
     bm.free()
     pin.assert_balanced()
-
-
-# --- others meanwhile ----------------------------------------------------------------------------
-
-
-def test_an_array_that_changes_meanwhile():
-    """Rows of a native array are not copied: another thread may turn good ones into bad ones. The
-    engine must then raise, or mark what is inside, and nothing else."""
-    arena = Arena(1024, 5)
-    rows = np.full((100_000, 2), 8, np.uint64)
-    stop = threading.Event()
-
-    def scribble():
-        while not stop.is_set():
-            rows[::7] = (TOP - 1, TOP - 1)
-            rows[1::7] = (8191, 3000)
-            rows[:] = 8
-
-    def mark(pin):
-        bm = ib.alloc(0, 8192, 1, arena.data, pin=pin)
-        for _ in range(40):
-            for call in (bm.set_ranges, bm.clear_ranges):
-                try:
-                    call(rows)
-                except ib.IOVARangeError as error:
-                    assert str(error).startswith("row ")
-
-    threads = [threading.Thread(target=scribble)]
-    threads += [threading.Thread(target=mark, args=(pin,)) for pin in ("none", RecordingPin())]
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-4)
-    try:
-        for thread in threads:
-            thread.start()
-        for thread in threads[1:]:
-            thread.join()
-    finally:
-        stop.set()
-        threads[0].join()
-        sys.setswitchinterval(interval)
-    arena.assert_guards()
-
-
-@pytest.mark.parametrize("call", ["set_ranges", "set_pages"])
-def test_many_threads_lose_no_mark(call):
-    """Each thread has pages of its own, in the same words as the others'."""
-    nbits, nthreads = 1 << 16, 4
-    bm = ib.IOVABitmap(0, nbits, 1)
-    pages = np.random.default_rng(1).permutation(nbits).astype(np.uint64)
-
-    def work(number):
-        mine = pages[number::nthreads]
-        if call == "set_pages":
-            bm.set_pages(mine)
-        else:
-            bm.set_ranges(np.column_stack((mine, np.ones_like(mine))))
-
-    for _ in range(10):
-        bm.reset()
-        threads = [threading.Thread(target=work, args=(n,)) for n in range(nthreads)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert bm.all()
