@@ -20,10 +20,11 @@ unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
 .NOTPARALLEL:
 .SECONDARY:
 .PHONY: help demo test test-core test-python lint format bench docs proof proof-short sanitize \
-	sanitize-core sanitize-python valgrind dist wheel-test clean distclean
+	sanitize-core sanitize-python tsan test-freethreaded valgrind crash \
+	faults-long qemu-tests notebook-tests browser-tests dist wheel-test clean distclean
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "Variables: PYTHON=$(PYTHON) VENV=$(VENV)"
 
 demo: $(VENV)/.extra-demo ## See which pages a real workload dirties, live
@@ -74,9 +75,14 @@ $(CORE_BUILD)/%.o: csrc/core/%.c Makefile
 
 $(CORE_BUILD)/tests/%: tests/core/%.c $(CORE_OBJECTS)
 	@mkdir -p $(@D)
-	@$(CC) $(CORE_FLAGS) $(CORE_OPTIONS) -MMD -MP -MF $@.d $< $(CORE_OBJECTS) -o $@
+	@$(CC) $(CORE_FLAGS) $(CORE_OPTIONS) -MMD -MP -MF $@.d $< $(CORE_OBJECTS) \
+		$(addprefix @,$(wildcard $(<:.c=.link))) -o $@
 
 -include $(wildcard $(CORE_BUILD)/*.d $(CORE_BUILD)/tests/*.d)
+
+SANITIZE_OPTIONS := -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+
+include tools/fuzz.mk
 
 test-core: $(CORE_TESTS) ## The C engine's own test programs
 	@sh tests/core/run.sh $(CORE_TESTS)
@@ -84,12 +90,16 @@ test-core: $(CORE_TESTS) ## The C engine's own test programs
 # --- Python -------------------------------------------------------------------------------------
 
 PYTEST_ARGS ?=
+# Tests are independent of each other; what counts processes or memory does so in children.
+JOBS ?= auto
+ALONE := tests/faults/test_signals.py # interrupts at a moment of its own work: with a core of its own
 
 # The demonstration has tests too.
 test-python: $(VENV)/.extra-test $(VENV)/.extra-demo ## The Python tests; PYTEST_ARGS="-k window" for some
-	$(BIN)/pytest $(PYTEST_ARGS)
+	$(BIN)/pytest -n $(JOBS) --deselect $(ALONE) $(PYTEST_ARGS)
+	$(if $(PYTEST_ARGS),,$(BIN)/pytest $(ALONE))
 
-C_STYLED := $(wildcard csrc/*/*.c csrc/*/*.h tests/core/*.c tests/core/*.h benchmarks/*.c)
+C_STYLED := $(wildcard csrc/*/*.c csrc/*/*.h tests/core/*.[ch] tests/fuzz/*.[ch] tests/cbmc/*.[ch] benchmarks/*.c)
 
 lint: $(VENV)/.extra-lint $(VENV)/.extra-test ## Style and types; changes nothing
 	$(BIN)/ruff check
@@ -97,7 +107,7 @@ lint: $(VENV)/.extra-lint $(VENV)/.extra-test ## Style and types; changes nothin
 	$(BIN)/clang-format --dry-run -Werror $(C_STYLED)
 	@! grep -n 'Py_RETURN_' csrc/python/*.c || { echo 'not with one binary for every CPython: see ib_none()'; exit 1; }
 	$(BIN)/mypy
-	$(BIN)/stubtest iovabitmap
+	$(BIN)/stubtest iovabitmap._core
 
 format: $(VENV)/.extra-lint ## Give all code its style
 	$(BIN)/ruff check --fix-only
@@ -106,11 +116,19 @@ format: $(VENV)/.extra-lint ## Give all code its style
 
 # --- proof: the same tests, with every memory access watched -------------------------------------
 
-SANITIZE_OPTIONS := -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+PROOFS := sanitize tsan valgrind cbmc fuzz fuzz-check s390x crash
 
-proof: sanitize valgrind ## All proofs
+LONG_PROOFS := recordings notebook-tests browser-tests faults-long fuzz-python test-freethreaded qemu-tests \
+	kernel-lab coverage mutation
+
+proof: $(PROOFS) $(LONG_PROOFS) ## All of them: hours
 proof-short: PYTEST_ARGS = tests/unit tests/parity
-proof-short: proof ## All but those that try at random: for every change
+proof-short: KILLS = 3
+proof-short: CBMC_ARGS = --short
+proof-short: FUZZ_SECONDS = 30
+proof-short: FUZZ_PLANTS = 1
+proof-short: S390X_LEFT_OUT = test_poll test_allocations
+proof-short: $(PROOFS) ## What of them takes minutes: for every change
 
 sanitize: sanitize-core sanitize-python ## The tests under ASan and UBSan
 
@@ -131,10 +149,57 @@ sanitize-python: $(VENV)/.extra-test
 		--build-lib $(SANITIZED)/lib
 	$(SANITIZED_ENV) $(BIN)/python -P -c \
 		'import iovabitmap._core as core; assert "$(SANITIZED)" in core.__file__, core.__file__'
-	$(SANITIZED_ENV) $(BIN)/pytest --capture=sys -k "not test_demo" $(PYTEST_ARGS)
+	$(SANITIZED_ENV) $(BIN)/pytest -n $(JOBS) --capture=sys -k "not test_demo" $(PYTEST_ARGS)
+
+# The programs with threads, under ThreadSanitizer, which wants addresses where they always are:
+# setarch. What is not atomic on purpose is marked IOVA_RACY in the source, but for the inner loops,
+# which load words by SIMD or at any byte address and share nothing else: they are not instrumented.
+TSAN_BUILD := build/core-tsan
+TSAN_PROGRAMS := test_threads test_bits
+TSAN_MARKS := 250000
+
+tsan: ## The C programs with threads under ThreadSanitizer
+	@$(MAKE) -s --no-print-directory $(patsubst csrc/core/%.c,$(TSAN_BUILD)/%.o,$(wildcard csrc/core/kernels_*.c)) \
+		CORE_BUILD=$(TSAN_BUILD) CORE_OPTIONS=-O1
+	@$(MAKE) -s --no-print-directory $(TSAN_PROGRAMS:%=$(TSAN_BUILD)/tests/%) \
+		CORE_BUILD=$(TSAN_BUILD) CORE_OPTIONS="-O1 -fsanitize=thread"
+	@IOVABITMAP_MARKS=$(TSAN_MARKS) \
+		sh tests/core/run.sh --under "setarch -R" $(TSAN_PROGRAMS:%=$(TSAN_BUILD)/tests/%)
+
+notebook-tests: $(VENV)/.extra-test $(VENV)/.extra-notebooks ## %%dirty in real kernels; the interactive view's page
+	$(BIN)/pytest tests/notebooks tests/plot
+
+# The program is the system's Chromium: the package brings only what speaks to it.
+browser-tests: $(VENV)/.extra-test $(VENV)/.extra-browser ## The interactive view, in a headless Chromium
+	@sh tools/need.sh "the interactive view in a browser" chromium chromium \
+		$(BIN)/pytest tests/browser
+
+KILLS ?= 100
+
+crash: $(VENV)/.extra-test ## Kill a recording, 100 times or KILLS, and read what is left
+	IOVABITMAP_KILLS=$(KILLS) $(BIN)/pytest tests/logs/test_crash.py
+
+faults-long: $(VENV)/.extra-test ## Every allocation fails at its turn, with every backend; leaks at length
+	IOVABITMAP_TESTS=long $(BIN)/pytest -n $(JOBS) -rP tests/faults/test_allocations.py tests/leaks
+
+qemu-tests: $(VENV)/.extra-test ## Real guests and migrations in QEMU: its figures, ours and the truth
+	IOVABITMAP_QEMU=1 $(BIN)/pytest tests/guests/test_qemu_real.py
+
+VALGRIND := valgrind --quiet --error-exitcode=1 --leak-check=full
 
 valgrind: $(CORE_TESTS) ## The C programs under valgrind
-	@sh tests/core/run.sh --under "valgrind --quiet --error-exitcode=1 --leak-check=full" $(CORE_TESTS)
+	@IOVABITMAP_MARKS=20000 sh tools/need.sh "valgrind" valgrind valgrind \
+		sh tests/core/run.sh --under "$(VALGRIND)" $(CORE_TESTS)
+
+include tools/quality.mk
+
+include tools/cbmc.mk
+
+include tools/freethreaded.mk
+
+include tools/lab.mk
+
+include tools/recordings.mk
 
 # --- what users get -----------------------------------------------------------------------------
 
@@ -149,7 +214,7 @@ wheel-test: dist ## The tests against the wheel, in an empty environment outside
 
 clean: ## Remove all that is built, but not the environment
 	rm -rf build dist docs/_build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	rm -f iovabitmap/_core*.so iovabitmap/_core*.pyd
+	rm -f iovabitmap/_core*.so iovabitmap/_core*.pyd iovabitmap/sources/_preload*.so
 	find benchmarks docs examples iovabitmap tests tools -name __pycache__ -exec rm -rf {} +
 
 distclean: clean ## Remove the environment too

@@ -10,6 +10,7 @@ IOVABITMAP_WERROR         warnings are errors: for the project's own builds, nev
 """
 
 import os
+import sys
 import sysconfig
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from setuptools import Extension, setup
 
 ABI_VERSION = "0x030B0000"  # the limited API as of CPython 3.11
 ABI_TAG = "cp311"
+INSTRUMENTED = ("-fsanitize", "-fno-sanitize", "--coverage")
 
 
 def switch(name: str, default: str = "0") -> bool:
@@ -24,7 +26,8 @@ def switch(name: str, default: str = "0") -> bool:
 
 
 def files(pattern: str) -> list[str]:
-    return sorted(path.as_posix() for path in Path("csrc").glob(f"*/{pattern}"))
+    folders = [Path("csrc/core"), Path("csrc/python")]
+    return sorted(path.as_posix() for folder in folders for path in folder.glob(pattern))
 
 
 # A free-threaded interpreter has no limited API.
@@ -53,22 +56,38 @@ else:
         undefines += ["NDEBUG"]
         link += sanitizers
     if switch("COVERAGE"):
-        flags += ["-O0", "--coverage"]
+        flags += ["-O0", "--coverage", "-fprofile-update=atomic"]
         link += ["--coverage"]
 
-setup(
-    ext_modules=[
+modules = [
+    Extension(
+        "iovabitmap._core",
+        sources=files("*.c"),
+        depends=[*files("*.h"), "setup.py"],
+        include_dirs=["csrc/core", "csrc/python"],
+        define_macros=defines,
+        undef_macros=undefines,
+        extra_compile_args=flags,
+        extra_link_args=link,
+        py_limited_api=limited_api,
+    )
+]
+if sys.platform == "linux":
+    # No module but a plain shared object, for programs that know nothing of Python; it is built as
+    # an extension so that it is found beside the package, in a wheel as in this tree. Other
+    # programs have no sanitizer's runtime, so it is never built with one.
+    modules += [
         Extension(
-            "iovabitmap._core",
-            sources=files("*.c"),
-            depends=[*files("*.h"), "setup.py"],
-            include_dirs=["csrc/core", "csrc/python"],
-            define_macros=defines,
-            undef_macros=undefines,
-            extra_compile_args=flags,
-            extra_link_args=link,
+            "iovabitmap.sources._preload",
+            sources=["csrc/preload/preload.c"],
+            depends=["setup.py"],
+            define_macros=[("_GNU_SOURCE", "1")],
+            extra_compile_args=[flag for flag in flags if not flag.startswith(INSTRUMENTED)],
             py_limited_api=limited_api,
         )
-    ],
+    ]
+
+setup(
+    ext_modules=modules,
     options={"bdist_wheel": {"py_limited_api": ABI_TAG}} if limited_api else {},
 )

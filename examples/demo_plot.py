@@ -12,6 +12,8 @@ import numpy as np
 mpl.use("Agg")  # a file, whatever display there is
 from matplotlib import pyplot as plt
 
+from iovabitmap import plot
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
 
 MIB = 1 << 20
 PAGE = mmap.PAGESIZE
-NEW, AGAIN = "#0072b2", "#e69f00"  # told apart by everybody, and in grey
 
 
 def heatmap(epochs: list[Epoch], workload: Workload, source: str, path: Path) -> None:
@@ -34,7 +35,7 @@ def heatmap(epochs: list[Epoch], workload: Workload, source: str, path: Path) ->
     nbytes = len(workload.memory)
     edges = np.array([epochs[0].start, *(epoch.end for epoch in epochs)])
     bins = len(epochs[0].density)
-    density = np.ma.masked_equal(100 * np.array([epoch.density for epoch in epochs]).T, 0)
+    density = np.array([epoch.density for epoch in epochs]).T
     addresses = np.linspace(0, nbytes / MIB, bins + 1)
 
     figure, (map_axes, rate_axes) = plt.subplots(
@@ -45,11 +46,9 @@ def heatmap(epochs: list[Epoch], workload: Workload, source: str, path: Path) ->
         height_ratios=(3, 1),
         layout="constrained",
     )
-    # A root scale, so that a few scattered pages are seen beside regions that are all dirty.
-    scale = mpl.colors.PowerNorm(0.5, vmin=0, vmax=100)
-    mesh = map_axes.pcolormesh(edges, addresses, density, cmap="viridis_r", norm=scale)
-    bar = figure.colorbar(mesh, ax=map_axes, ticks=[1, 5, 10, 25, 50, 75, 100], pad=0.01)
-    bar.set_label("pages dirty in the epoch (%); white: none")
+    plot.density_map(
+        map_axes, edges, addresses, density, "pages dirty in the epoch (%); white: none"
+    )
     map_axes.set_ylabel("address (MiB from the start)")
     map_axes.set_ylim(0, nbytes / MIB)
     unwritten = nbytes - workload.table.nbytes / 2
@@ -76,9 +75,9 @@ def heatmap(epochs: list[Epoch], workload: Workload, source: str, path: Path) ->
         np.array([getattr(epoch, name) for epoch in epochs]) * PAGE / MIB / seconds
         for name in ("newly", "again")
     )
-    rate_axes.bar(edges[:-1], new, seconds, align="edge", color=NEW, label="newly dirty")
+    rate_axes.bar(edges[:-1], new, seconds, align="edge", color=plot.BLUE, label="newly dirty")
     rate_axes.bar(
-        edges[:-1], again, seconds, bottom=new, align="edge", color=AGAIN, label="dirty again"
+        edges[:-1], again, seconds, bottom=new, align="edge", color=plot.ORANGE, label="dirty again"
     )
     rate_axes.set_ylabel("dirty rate (MiB/s)")
     rate_axes.set_xlabel("time (s)")

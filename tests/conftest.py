@@ -19,6 +19,7 @@ pytest.register_assert_rewrite("support.driver", "support.memory", "support.pins
 
 from hypothesis import HealthCheck, settings  # noqa: E402
 
+from support import under_test  # noqa: E402
 from support.memory import Region  # noqa: E402
 from support.pins import FaultyPin, RecordingPin  # noqa: E402
 
@@ -35,6 +36,26 @@ settings.register_profile(
     "deep", settings.get_profile("suite"), derandomize=False, max_examples=5000
 )
 settings.load_profile("suite")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "engine_only(reason): not for the model, for this reason")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Tests of modules that use `support.under_test.ib` run over the engine and over the model."""
+    if getattr(metafunc.module, "ib", None) is under_test.ib:
+        for_both = metafunc.definition.get_closest_marker("engine_only") is None
+        names = under_test.NAMES if for_both else under_test.NAMES[:1]
+        metafunc.parametrize("implementation", names, indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def implementation(request) -> str:
+    """The name of the implementation that the test is run over."""
+    name = getattr(request, "param", "engine")
+    under_test.ib.choose(name)
+    return name
 
 
 @pytest.fixture

@@ -17,6 +17,9 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+PACKAGE = ("iovabitmap/", "iovabitmap-")
+# What could differ from the tree: the extension module, and the packages that are built.
+TESTED = ("tests/unit", "tests/parity", "tests/property", "tests/logs", "tests/analysis")
 SUITE = ("tests", "pyproject.toml", "README.md")  # pyproject.toml: pytest's settings
 
 
@@ -35,7 +38,8 @@ def check_wheel(wheel: Path) -> None:
         if not any(name.endswith(wanted) for name in names):
             sys.exit(f"{wheel.name} lacks {wanted}")
     for name in names:
-        if not name.startswith(("iovabitmap/", "iovabitmap-")) or name.endswith((".c", ".h")):
+        header = name.startswith("iovabitmap/include/")  # which get_include() is for
+        if not name.startswith(PACKAGE) or (name.endswith((".c", ".h")) and not header):
             sys.exit(f"{wheel.name} should not hold {name}")
     print(f"{wheel.name}: {len(names)} files")
 
@@ -65,7 +69,7 @@ def main() -> None:
             [sys.executable, "-m", "venv", venv],
             [programs / "python", "-m", "pip", "install", "--quiet", f"{wheel}[test]"],
             [programs / "python", "-c", "import iovabitmap; print(iovabitmap.__file__)"],
-            [programs / "pytest"],
+            [programs / "pytest", "-n", "auto", *TESTED],
         ):
             result = subprocess.run(command, cwd=suite, env=environment, check=False)
             if result.returncode != 0:

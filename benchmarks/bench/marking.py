@@ -75,6 +75,14 @@ def set_one(context: Context) -> Iterator[Case]:
     candidates = [
         Candidate(OURS, partial(ours, bm), clear, content),
         Candidate("loop", loop),
+        # What the marks alone take, without a call for each.
+        *context.native.c(
+            "bitmap_set loop",
+            "set_ranges",
+            *(array, ranges, CALLS, BASE, PGSHIFT),
+            before=clear,
+            answer=content,
+        ),
     ]
     if peers.bitarray is not None:
         run = partial(peers.bitarray_set_slices, peers.as_bitarray(array), slices)

@@ -1,12 +1,14 @@
 """A case is one question about one bitmap, with all who can answer it; here it is measured.
 
-Everyone's answer is compared before anything is timed. Then all take turns, round after round, so
-that what the machine does meanwhile hits all alike, and each one's median counts.
+Everyone's answer is compared before anything is timed. Then all take turns, round after round, each
+round in an order of its own, so that neither what the machine does meanwhile nor what the one
+before leaves in the caches hits always the same one; and each one's median counts.
 """
 
 from __future__ import annotations
 
 import gc
+import random
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -187,6 +189,7 @@ class _Turns:
 def measure(case: Case, effort: Effort) -> list[Times]:
     """Verifies the case, then times all of its candidates in turns."""
     verify(case)
+    order = random.Random(len(case.candidates))
     gc.collect()
     gc.disable()
     try:
@@ -196,9 +199,9 @@ def measure(case: Case, effort: Effort) -> list[Times]:
             active = [turn for turn in turns if not turn.done(effort)]
             if not active:
                 break
+            order.shuffle(active)
             for turn in active:
                 turn.sample()
-            turns = turns[1:] + turns[:1]
     finally:
         gc.enable()
     found = {turn.candidate.name: turn for turn in turns}

@@ -3,12 +3,33 @@
  * MSVC. C11's _Atomic does not apply: the memory is the caller's, of no declared atomic type.
  *
  * A mark carries no other data with it, so the order is relaxed. Words are aligned to their size.
+ * What operations on one bitmap share goes the same way: counters, and what is found out once.
  */
 #ifndef IOVA_ATOMIC_H
 #define IOVA_ATOMIC_H
 
 #include <stdbool.h>
 #include <stdint.h>
+
+/*
+ * Around accesses to bitmap bytes that are not atomic on purpose, each with its reason there:
+ * ThreadSanitizer looks away. What else it finds is an error.
+ */
+#if defined(__SANITIZE_THREAD__)
+void AnnotateIgnoreReadsBegin(const char *file, int line);
+void AnnotateIgnoreReadsEnd(const char *file, int line);
+void AnnotateIgnoreWritesBegin(const char *file, int line);
+void AnnotateIgnoreWritesEnd(const char *file, int line);
+#define IOVA_RACY_READ_BEGIN() AnnotateIgnoreReadsBegin(__FILE__, __LINE__)
+#define IOVA_RACY_READ_END() AnnotateIgnoreReadsEnd(__FILE__, __LINE__)
+#define IOVA_RACY_WRITE_BEGIN() AnnotateIgnoreWritesBegin(__FILE__, __LINE__)
+#define IOVA_RACY_WRITE_END() AnnotateIgnoreWritesEnd(__FILE__, __LINE__)
+#else
+#define IOVA_RACY_READ_BEGIN() ((void)0)
+#define IOVA_RACY_READ_END() ((void)0)
+#define IOVA_RACY_WRITE_BEGIN() ((void)0)
+#define IOVA_RACY_WRITE_END() ((void)0)
+#endif
 
 /* A word of the caller's memory, whatever type the caller gave it. */
 #if defined(__GNUC__) || defined(__clang__)
@@ -33,6 +54,21 @@ static inline uint8_t iova_atomic_or8(uint8_t *byte, uint8_t mask)
 static inline uint8_t iova_atomic_and8(uint8_t *byte, uint8_t mask)
 {
     return (uint8_t)_InterlockedAnd8((volatile char *)byte, (char)mask);
+}
+
+static inline void iova_atomic_store8(uint8_t *byte, uint8_t value)
+{
+    *(volatile uint8_t *)byte = value;
+}
+
+static inline const void *iova_atomic_load_pointer(const void *const *pointer)
+{
+    return *(const void *const volatile *)pointer;
+}
+
+static inline void iova_atomic_store_pointer(const void **pointer, const void *value)
+{
+    *(const void *volatile *)pointer = value;
 }
 
 static inline uint64_t iova_atomic_load64(const iova_word *word)
@@ -84,6 +120,21 @@ static inline uint8_t iova_atomic_or8(uint8_t *byte, uint8_t mask)
 static inline uint8_t iova_atomic_and8(uint8_t *byte, uint8_t mask)
 {
     return __atomic_fetch_and(byte, mask, __ATOMIC_RELAXED);
+}
+
+static inline void iova_atomic_store8(uint8_t *byte, uint8_t value)
+{
+    __atomic_store_n(byte, value, __ATOMIC_RELAXED);
+}
+
+static inline const void *iova_atomic_load_pointer(const void *const *pointer)
+{
+    return __atomic_load_n(pointer, __ATOMIC_RELAXED);
+}
+
+static inline void iova_atomic_store_pointer(const void **pointer, const void *value)
+{
+    __atomic_store_n(pointer, value, __ATOMIC_RELAXED);
 }
 
 static inline uint64_t iova_atomic_load64(const iova_word *word)

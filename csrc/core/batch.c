@@ -3,22 +3,17 @@
  *
  * All rows are checked before the first is done, so that a bad one means that nothing was recorded.
  * Where pins cost anything the rows are sorted first: then each window is taken once. Where they do
- * not, rows of one window are only brought together.
+ * not, rows of one window are only brought together. Each loop over all rows can be interrupted.
  */
 #include <errno.h>
 #include <stdlib.h>
 
 #include "atomic.h"
+#include "batch_sort.h"
 #include "bits.h"
 #include "internal.h"
 #include "pin.h"
 #include "window.h"
-
-/* The bits of a row, inclusive. */
-struct bits {
-    uint64_t first;
-    uint64_t last;
-};
 
 struct batch {
     struct iova_bitmap *bitmap;
@@ -37,7 +32,7 @@ static uint64_t item(const struct batch *batch, uint64_t i)
 }
 
 /* The bits of row i: the results of iova_geometry_resolve. */
-static int resolve(const struct batch *batch, uint64_t i, struct bits *bits)
+static int resolve(const struct batch *batch, uint64_t i, struct iova_bits *bits)
 {
     struct iova_span span;
     uint64_t iova = item(batch, batch->pages ? i : 2 * i);
@@ -49,14 +44,6 @@ static int resolve(const struct batch *batch, uint64_t i, struct bits *bits)
         bits->last = span.last_bit;
     }
     return rc;
-}
-
-static int compare(const void *a, const void *b)
-{
-    uint64_t left = ((const struct bits *)a)->first;
-    uint64_t right = ((const struct bits *)b)->first;
-
-    return (left > right) - (left < right);
 }
 
 /* Does the bits of an open cursor; `newly` counts what a set turned on, where it is not NULL. */
@@ -103,50 +90,73 @@ static uint64_t first_byte_of_window(const struct iova_bitmap *bitmap, uint64_t 
 }
 
 /*
- * The rows' numbers, those of one window together, by a counting sort; NULL where one window holds
- * all, rows are few for the windows there are, or memory is: then the order given will do. Each row
- * is looked at once, for another thread may change the array meanwhile.
+ * Fills order[] with the rows' numbers, those of one window together, by a counting sort in
+ * windows[count] and next[nwindows + 1], all 0. Each row is looked at once, for another thread may
+ * change the array meanwhile. 0 or -EINTR.
  */
-static uint64_t *order_by_window(const struct batch *batch)
+static int count_and_place(const struct batch *batch, struct iova_poll *poll, uint64_t nwindows,
+                           uint64_t *order, uint64_t *windows, uint64_t *next)
+{
+    int rc = 0;
+
+    for (uint64_t i = 0; i < batch->count; i++) {
+        uint64_t window = window_of(batch->bitmap, first_byte(batch, i));
+        windows[i] = window < nwindows ? window : nwindows - 1; /* a row to be clipped */
+        next[windows[i] + 1]++;
+        if ((rc = iova_poll_before(poll, IOVA_POLL_ITEM)) < 0) {
+            return rc;
+        }
+    }
+    for (uint64_t window = 0; window < nwindows; window++) {
+        next[window + 1] += next[window];
+    }
+    for (uint64_t i = 0; i < batch->count; i++) {
+        order[next[windows[i]]++] = i;
+        if ((rc = iova_poll_before(poll, IOVA_POLL_ITEM)) < 0) {
+            return rc;
+        }
+    }
+    return 0;
+}
+
+/* An order that takes few windows, in memory of its own; NULL where one window holds all, rows are
+ * few for the windows there are, or memory is: then the order given will do. 0 or -EINTR. */
+static int order_by_window(const struct batch *batch, struct iova_poll *poll, uint64_t **result)
 {
     uint64_t nwindows = window_of(batch->bitmap, batch->bitmap->geometry.nbytes - 1) + 1;
+    int rc = 0;
 
+    *result = NULL;
     if (nwindows == 1 || nwindows > batch->count || batch->count > SIZE_MAX / 16) {
-        return NULL;
+        return 0;
     }
     uint64_t *order = malloc((size_t)batch->count * sizeof(*order));
     uint64_t *windows = malloc((size_t)batch->count * sizeof(*windows));
     uint64_t *next = calloc((size_t)nwindows + 1, sizeof(*next));
-    if (order != NULL && windows != NULL && next != NULL) {
-        for (uint64_t i = 0; i < batch->count; i++) {
-            uint64_t window = window_of(batch->bitmap, first_byte(batch, i));
-            windows[i] = window < nwindows ? window : nwindows - 1; /* a row to be clipped */
-            next[windows[i] + 1]++;
-        }
-        for (uint64_t window = 0; window < nwindows; window++) {
-            next[window + 1] += next[window];
-        }
-        for (uint64_t i = 0; i < batch->count; i++) {
-            order[next[windows[i]]++] = i;
-        }
+    bool possible = order != NULL && windows != NULL && next != NULL;
+    if (possible) {
+        rc = count_and_place(batch, poll, nwindows, order, windows, next);
+    }
+    if (possible && rc == 0) {
+        *result = order;
     } else {
         free(order);
-        order = NULL;
     }
     free(windows);
     free(next);
-    return order;
+    return rc;
 }
 
 /* Does a row in the window that the cursor has. False where it is not all inside. */
 static bool do_inside(const struct batch *batch, const struct iova_window *window,
-                      const struct bits *bits)
+                      const struct iova_bits *bits)
 {
     const struct iova_bitmap *bitmap = batch->bitmap;
     uint64_t first = (bits->first >> 3) - window->view.base_index; /* wraps where before it */
     uint64_t last = (bits->last >> 3) - window->view.base_index;
 
-    if (batch->clear || first >= window->nbytes || last >= window->nbytes) {
+    if (batch->clear || first >= window->nbytes || last >= window->nbytes ||
+        last - first > IOVA_POLL_BYTES) {
         return false;
     }
     iova_bits_set_within(bitmap->data + (bits->first >> 3), (unsigned)(bits->first & 7),
@@ -155,17 +165,21 @@ static bool do_inside(const struct batch *batch, const struct iova_window *windo
     return true;
 }
 
-/* Row by row, in an order that takes few windows. Nothing can fail. */
-static void do_unsorted(const struct batch *batch, struct iova_cursor *cursor, uint64_t reach)
+/* Row by row, in an order, or as they come where that is NULL. 0, -EINTR or a backend's errno. */
+static int do_in_order(const struct batch *batch, struct iova_cursor *cursor, const uint64_t *order,
+                       uint64_t reach)
 {
     enum { AHEAD = 12 }; /* rows, whose words are fetched meanwhile: they come in any order */
     struct iova_bitmap *bitmap = batch->bitmap;
-    uint64_t *order = order_by_window(batch);
     uint64_t present = UINT64_MAX;
-    struct bits bits;
+    struct iova_bits bits;
+    int rc = 0;
 
-    for (uint64_t k = 0; k < batch->count; k++) {
+    for (uint64_t k = 0; rc == 0 && k < batch->count; k++) {
         uint64_t i = order == NULL ? k : order[k];
+        if ((rc = iova_poll_before(&cursor->poll, IOVA_POLL_ITEM)) < 0) {
+            break;
+        }
         if (k + AHEAD < batch->count) {
             uint64_t byte = first_byte(batch, order == NULL ? k + AHEAD : order[k + AHEAD]);
             if (byte < bitmap->geometry.nbytes) {
@@ -183,41 +197,64 @@ static void do_unsorted(const struct batch *batch, struct iova_cursor *cursor, u
             iova_window_take(bitmap, cursor->window, start, last - start + 1, IOVA_BITMAP_WRITE);
         }
         iova_cursor_again(cursor, bits.first, bits.last, reach);
-        apply(batch, cursor, NULL);
+        rc = apply(batch, cursor, NULL);
     }
-    free(order);
+    return rc;
 }
 
-/* The rows that have bits, ascending; NULL without memory. */
-static struct bits *sort_rows(const struct batch *batch, uint64_t *nrows)
+/* In an order that takes few windows. No pin can fail: 0 or -EINTR. */
+static int do_unsorted(const struct batch *batch, struct iova_cursor *cursor, uint64_t reach)
 {
-    struct bits *rows = NULL;
+    uint64_t *order;
+    int rc = order_by_window(batch, &cursor->poll, &order);
+
+    if (rc == 0) {
+        rc = do_in_order(batch, cursor, order, reach);
+    }
+    free(order);
+    cursor->next_bit = 0; /* where it was interrupted, rows of any place may be missing */
+    return rc;
+}
+
+/* The rows that have bits, ascending: 0, -ENOMEM or -EINTR. */
+static int sorted_rows(const struct batch *batch, struct iova_poll *poll, struct iova_bits **sorted,
+                       uint64_t *nrows)
+{
+    struct iova_bits *rows = NULL;
     bool ascending = true;
+    int rc = -ENOMEM;
 
     if (batch->count <= SIZE_MAX / sizeof(*rows)) {
         rows = malloc((size_t)batch->count * sizeof(*rows));
+        rc = rows == NULL ? -ENOMEM : 0;
     }
     *nrows = 0;
-    for (uint64_t i = 0; rows != NULL && i < batch->count; i++) {
+    for (uint64_t i = 0; rc == 0 && i < batch->count; i++) {
         if (resolve(batch, i, &rows[*nrows]) > 0) {
             ascending = ascending && (*nrows == 0 || rows[*nrows - 1].first <= rows[*nrows].first);
             ++*nrows;
         }
+        rc = iova_poll_before(poll, IOVA_POLL_ITEM);
     }
-    if (!ascending) {
-        qsort(rows, (size_t)*nrows, sizeof(*rows), compare);
+    if (rc == 0 && !ascending) {
+        rc = iova_bits_sort(poll, &rows, (size_t)*nrows, batch->bitmap->geometry.nbits - 1);
     }
-    return rows;
+    if (rc < 0) {
+        free(rows);
+        rows = NULL;
+    }
+    *sorted = rows;
+    return rc;
 }
 
 /* In ascending order, rows that touch joined into one: each window is taken once. */
-static int do_sorted(const struct batch *batch, struct iova_cursor *cursor, const struct bits *rows,
-                     uint64_t nrows, uint64_t reach, uint64_t *newly)
+static int do_sorted(const struct batch *batch, struct iova_cursor *cursor,
+                     const struct iova_bits *rows, uint64_t nrows, uint64_t reach, uint64_t *newly)
 {
     int rc = 0;
 
     for (uint64_t i = 0; i < nrows && rc == 0;) {
-        struct bits joined = rows[i++];
+        struct iova_bits joined = rows[i++];
         while (i < nrows && rows[i].first <= joined.last + 1) {
             joined.last = rows[i].last > joined.last ? rows[i].last : joined.last;
             i++;
@@ -228,10 +265,11 @@ static int do_sorted(const struct batch *batch, struct iova_cursor *cursor, cons
     return rc;
 }
 
-/* Checks all rows: 0, whether any has bits, and the last of them; or an error and its row. */
-static int check(const struct batch *batch, uint64_t *bad_row, uint64_t *reach, bool *any)
+/* Checks all rows: 0, whether any has bits, and the last of them; an error and its row; -EINTR. */
+static int check(const struct batch *batch, struct iova_poll *poll, uint64_t *bad_row,
+                 uint64_t *reach, bool *any)
 {
-    struct bits bits;
+    struct iova_bits bits;
 
     *reach = 0;
     *any = false;
@@ -245,6 +283,9 @@ static int check(const struct batch *batch, uint64_t *bad_row, uint64_t *reach, 
             *reach = bits.last > *reach ? bits.last : *reach;
             *any = true;
         }
+        if ((rc = iova_poll_before(poll, IOVA_POLL_ITEM)) < 0) {
+            return rc;
+        }
     }
     return 0;
 }
@@ -253,26 +294,27 @@ static int run(const struct batch *batch, uint64_t *bad_row, struct iova_bitmap_
 {
     struct iova_bitmap *bitmap = batch->bitmap;
     struct iova_span span = iova_geometry_whole(&bitmap->geometry);
+    struct iova_poll poll = iova_poll_of(bitmap);
     struct iova_cursor cursor;
-    struct bits *rows = NULL;
+    struct iova_bits *rows = NULL;
     uint64_t nrows = 0;
     uint64_t reach;
     bool any;
 
     *report = (struct iova_bitmap_report){0};
-    int rc = check(batch, bad_row, &reach, &any);
+    int rc = check(batch, &poll, bad_row, &reach, &any);
     if (rc < 0 || !any) {
         return rc;
     }
     bool sorted = bitmap->pin != &iova_pin_none;
-    if (sorted && (rows = sort_rows(batch, &nrows)) == NULL) {
-        return -ENOMEM;
+    if (sorted && (rc = sorted_rows(batch, &poll, &rows, &nrows)) < 0) {
+        return rc;
     }
     iova_cursor_open_own(&cursor, bitmap, &span, IOVA_BITMAP_WRITE);
     if (sorted) {
         rc = do_sorted(batch, &cursor, rows, nrows, reach, &report->pages);
     } else {
-        do_unsorted(batch, &cursor, reach);
+        rc = do_unsorted(batch, &cursor, reach);
     }
     if (rc < 0) {
         span.last = iova_geometry_last_address(&bitmap->geometry, reach);
@@ -283,11 +325,41 @@ static int run(const struct batch *batch, uint64_t *bad_row, struct iova_bitmap_
     return rc;
 }
 
+/* Where there are none they may be NULL, which has no members. */
+static const uint64_t *words_of(const struct iova_bitmap_range *rows)
+{
+    return (const uint64_t *)(const void *)rows;
+}
+
+int iova_bitmap_put_back(struct iova_bitmap *bitmap, const struct iova_bitmap_ranges *ranges,
+                         struct iova_bitmap_report *report)
+{
+    struct batch batch = {bitmap, words_of(ranges->rows), ranges->count, false, 0, false};
+    struct iova_span span = iova_geometry_whole(&bitmap->geometry);
+    struct iova_bits last;
+    struct iova_cursor cursor;
+
+    *report = (struct iova_bitmap_report){0};
+    if (ranges->count == 0) {
+        return 0;
+    }
+    resolve(&batch, ranges->count - 1, &last);
+    iova_cursor_open_own(&cursor, bitmap, &span, IOVA_BITMAP_WRITE);
+    cursor.poll.ask = NULL;
+    int rc = do_in_order(&batch, &cursor, NULL, last.last); /* they ascend */
+    if (rc < 0) {
+        span.last = iova_geometry_last_address(&bitmap->geometry, last.last);
+        iova_cursor_undone(&cursor, &span, report);
+    }
+    iova_cursor_close(&cursor);
+    return rc;
+}
+
 int iova_bitmap_set_ranges(struct iova_bitmap *bitmap, const struct iova_bitmap_range *ranges,
                            uint64_t count, unsigned flags, uint64_t *bad_row,
                            struct iova_bitmap_report *report)
 {
-    struct batch batch = {bitmap, &ranges->iova, count, false, flags, false};
+    struct batch batch = {bitmap, words_of(ranges), count, false, flags, false};
     return run(&batch, bad_row, report);
 }
 
@@ -295,7 +367,7 @@ int iova_bitmap_clear_ranges(struct iova_bitmap *bitmap, const struct iova_bitma
                              uint64_t count, unsigned flags, uint64_t *bad_row,
                              struct iova_bitmap_report *report)
 {
-    struct batch batch = {bitmap, &ranges->iova, count, false, flags, true};
+    struct batch batch = {bitmap, words_of(ranges), count, false, flags, true};
     return run(&batch, bad_row, report);
 }
 

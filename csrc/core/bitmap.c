@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "atomic.h"
 #include "bits.h"
 #include "internal.h"
 #include "pin.h"
@@ -35,12 +36,14 @@ int iova_bitmap_alloc(uint64_t iova, uint64_t length, uint64_t page_size, void *
     }
     made->geometry = geometry;
     made->data = data;
+    made->size = size;
     made->host_page_size = iova_bitmap_host_page_size();
     made->window_pages =
         options->window_pages ? options->window_pages : made->host_page_size / sizeof(void *);
     made->pin = options->pin ? options->pin : &iova_pin_none;
     made->pin_context = options->pin_context;
-    made->shared = -1;
+    made->poll = options->poll;
+    made->poll_context = options->poll_context;
     *bitmap = made;
     return 0;
 }
@@ -124,35 +127,65 @@ int iova_bitmap_check_range(const struct iova_bitmap *bitmap, uint64_t iova, uin
     return iova_geometry_resolve(&bitmap->geometry, iova, length, flags, &span);
 }
 
-/* The common case in few steps: one range inside the present window, whose memory is as it was when
- * the window was taken. */
-static bool set_inside(struct iova_bitmap *bitmap, const struct iova_span *span)
+/* Whether a span lies inside the present window, whose memory needs no look, and is not so long
+ * that it must be asked about on the way. */
+static bool is_here(const struct iova_bitmap *bitmap, const struct iova_span *span)
 {
     const struct iova_window *window = &bitmap->present;
     uint64_t first = (span->first_bit >> 3) - window->view.base_index; /* wraps where before it */
     uint64_t last = (span->last_bit >> 3) - window->view.base_index;
 
-    if (first >= window->nbytes || last >= window->nbytes || bitmap->pin->touch != NULL) {
-        return false;
-    }
+    return first < window->nbytes && last < window->nbytes && bitmap->pin->touch == NULL &&
+           last - first <= IOVA_POLL_BYTES;
+}
+
+static void set_here(struct iova_bitmap *bitmap, const struct iova_span *span)
+{
     iova_bits_set_within(bitmap->data + (span->first_bit >> 3), (unsigned)(span->first_bit & 7),
                          span->last_bit - span->first_bit + 1, bitmap->data,
                          bitmap->data + bitmap->geometry.nbytes);
+}
+
+static uint64_t test_and_set_here(struct iova_bitmap *bitmap, const struct iova_span *span)
+{
+    return iova_bits_test_and_set_within(
+        bitmap->data + (span->first_bit >> 3), (unsigned)(span->first_bit & 7),
+        span->last_bit - span->first_bit + 1, bitmap->data, bitmap->data + bitmap->geometry.nbytes);
+}
+
+bool iova_bitmap_set_here(struct iova_bitmap *bitmap, uint64_t iova, uint64_t length)
+{
+    struct iova_span span;
+
+    if (iova_geometry_resolve(&bitmap->geometry, iova, length, 0, &span) <= 0 ||
+        !is_here(bitmap, &span)) {
+        return false;
+    }
+    set_here(bitmap, &span);
     return true;
 }
 
 int iova_bitmap_set(struct iova_bitmap *bitmap, uint64_t iova, uint64_t length, unsigned flags,
                     struct iova_bitmap_report *report)
 {
+    bool counts = (flags & IOVA_BITMAP_COUNT) != 0 && report != NULL;
     struct iova_span span;
     struct iova_cursor cursor;
     int rc = resolve(bitmap, iova, length, flags, &span, report);
 
-    if (rc <= 0 || (!(flags & IOVA_BITMAP_COUNT) && set_inside(bitmap, &span))) {
-        return rc < 0 ? rc : 0;
+    if (rc <= 0) {
+        return rc;
+    }
+    if (is_here(bitmap, &span)) {
+        if (counts) {
+            report->pages = test_and_set_here(bitmap, &span);
+        } else {
+            set_here(bitmap, &span);
+        }
+        return 0;
     }
     bits_op op = set_op;
-    if (flags & IOVA_BITMAP_COUNT) {
+    if (counts) {
         op = test_and_set_op;
     } else if (bitmap->pin != &iova_pin_none) {
         op = set_before_fault_op;
@@ -230,6 +263,22 @@ const struct iova_bitmap_window *iova_bitmap_present_window(const struct iova_bi
 const struct iova_bitmap_stats *iova_bitmap_stats(const struct iova_bitmap *bitmap)
 {
     return &bitmap->stats;
+}
+
+static uint64_t now(const uint64_t *counter)
+{
+    return iova_atomic_load64((const iova_word *)(const void *)counter);
+}
+
+struct iova_bitmap_stats iova_bitmap_stats_now(const struct iova_bitmap *bitmap)
+{
+    const struct iova_bitmap_stats *stats = &bitmap->stats;
+
+    return (struct iova_bitmap_stats){.pins = now(&stats->pins),
+                                      .unpins = now(&stats->unpins),
+                                      .pinned_pages = now(&stats->pinned_pages),
+                                      .peak_pinned_pages = now(&stats->peak_pinned_pages),
+                                      .moves = now(&stats->moves)};
 }
 
 uint64_t iova_bitmap_window_pages(const struct iova_bitmap *bitmap)

@@ -7,8 +7,6 @@
  */
 #include "bits.h"
 
-#include "atomic.h"
-
 /* A run as its edge bytes and the whole bytes between. An edge mask of 0 is no edge. */
 struct pieces {
     uint8_t head;    /* bits of the first byte that are in the run, where not all are */
@@ -72,6 +70,15 @@ static uint64_t mark_bytes(uint8_t *bytes, uint64_t n)
     return newly;
 }
 
+/* Whole bytes of a run, which are its alone. Plain stores: beside an atomic OR or exchange of the
+ * same byte, in any order, no mark of another is lost. */
+static void fill(uint8_t *bytes, uint8_t value, uint64_t n)
+{
+    IOVA_RACY_WRITE_BEGIN();
+    memset(bytes, value, (size_t)n);
+    IOVA_RACY_WRITE_END();
+}
+
 void iova_bits_set(uint8_t *bytes, unsigned skip, uint64_t nbits)
 {
     struct pieces run = split(skip, nbits);
@@ -79,47 +86,11 @@ void iova_bits_set(uint8_t *bytes, unsigned skip, uint64_t nbits)
         mark_byte(bytes++, run.head);
     }
     if (run.middle) {
-        memset(bytes, 0xff, (size_t)run.middle);
+        fill(bytes, 0xff, run.middle);
         bytes += run.middle;
     }
     if (run.tail) {
         mark_byte(bytes, run.tail);
-    }
-}
-
-/* A word as it lies in memory, from one whose bit n is bit n of the run. */
-static uint64_t in_memory(uint64_t word)
-{
-#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-    word = __builtin_bswap64(word);
-#endif
-    return word;
-}
-
-static void mark_word(iova_word *word, uint64_t mask)
-{
-    mask = in_memory(mask);
-    if ((iova_atomic_load64(word) & mask) != mask) {
-        iova_atomic_or64(word, mask);
-    }
-}
-
-void iova_bits_set_within(uint8_t *bytes, unsigned skip, uint64_t nbits, const uint8_t *begin,
-                          const uint8_t *end)
-{
-    unsigned offset = (unsigned)((uintptr_t)bytes & 7);
-    uint8_t *aligned = bytes - offset;
-    unsigned first = 8 * offset + skip; /* bit of the aligned word */
-
-    if (nbits > 64 || (uintptr_t)begin > (uintptr_t)aligned ||
-        (uintptr_t)end - (uintptr_t)aligned < (first + nbits > 64 ? 16 : 8)) {
-        iova_bits_set(bytes, skip, nbits);
-        return;
-    }
-    uint64_t mask = UINT64_MAX >> (64 - nbits);
-    mark_word((iova_word *)(void *)aligned, mask << first);
-    if (first + nbits > 64) {
-        mark_word((iova_word *)(void *)(aligned + 8), mask >> (64 - first));
     }
 }
 
@@ -144,7 +115,7 @@ void iova_bits_clear(uint8_t *bytes, unsigned skip, uint64_t nbits)
         clear_byte(bytes++, run.head);
     }
     if (run.middle) {
-        memset(bytes, 0, (size_t)run.middle);
+        fill(bytes, 0, run.middle);
         bytes += run.middle;
     }
     if (run.tail) {

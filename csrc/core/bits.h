@@ -12,13 +12,10 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "atomic.h"
+
 /* Sets all; a bit that another thread or process sets meanwhile stays set. */
 void iova_bits_set(uint8_t *bytes, unsigned skip, uint64_t nbits);
-
-/* The same in fewer steps where the run is short: memory from `begin` to `end` is the bitmap's, so
- * that a whole word of it may be marked at once. */
-void iova_bits_set_within(uint8_t *bytes, unsigned skip, uint64_t nbits, const uint8_t *begin,
-                          const uint8_t *end);
 
 /* The same, and the number of bits that this call turned from 0 to 1: of any two callers that set
  * the same bit, one counts it. */
@@ -37,15 +34,119 @@ bool iova_bits_equal(const uint8_t *a, const uint8_t *b, unsigned skip, uint64_t
  * the first and the last byte that are not in the run become 0. */
 void iova_bits_copy(uint8_t *to, const uint8_t *from, unsigned skip, uint64_t nbits);
 
-/* 8 bytes as a word whose bit n is bit n of the run, on any host and at any address. */
+/* 8 bytes as a word whose bit n is bit n of the run, on any host and at any address. Loaded once,
+ * but not atomic: at any byte address nothing is. While others mark it is the word of some moment.
+ */
 static inline uint64_t iova_bits_load64(const uint8_t *bytes)
 {
     uint64_t word;
+    IOVA_RACY_READ_BEGIN();
     memcpy(&word, bytes, sizeof(word));
+    IOVA_RACY_READ_END();
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
     word = __builtin_bswap64(word);
 #endif
     return word;
+}
+
+static inline unsigned iova_popcount64(uint64_t word)
+{
+#if defined(__GNUC__) || defined(__clang__)
+    return (unsigned)__builtin_popcountll(word);
+#else
+    word = word - ((word >> 1) & 0x5555555555555555u);
+    word = (word & 0x3333333333333333u) + ((word >> 2) & 0x3333333333333333u);
+    word = (word + (word >> 4)) & 0x0f0f0f0f0f0f0f0fu;
+    return (unsigned)((word * 0x0101010101010101u) >> 56);
+#endif
+}
+
+/* A mask of which bit n is bit n of the run, as it lies in memory. */
+static inline uint64_t iova_bits_in_memory(uint64_t mask)
+{
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    mask = __builtin_bswap64(mask);
+#endif
+    return mask;
+}
+
+/* Sets the bits of a mask in an aligned word, after a look whether it is needed. */
+static inline void iova_bits_mark_word(uint8_t *bytes, uint64_t mask)
+{
+    iova_word *word = (iova_word *)(void *)bytes;
+
+    mask = iova_bits_in_memory(mask);
+    if ((iova_atomic_load64(word) & mask) != mask) {
+        iova_atomic_or64(word, mask);
+    }
+}
+
+/* The same, and the number of bits that this call turned on. */
+static inline uint64_t iova_bits_test_and_mark_word(uint8_t *bytes, uint64_t mask)
+{
+    iova_word *word = (iova_word *)(void *)bytes;
+
+    mask = iova_bits_in_memory(mask);
+    if ((iova_atomic_load64(word) & mask) == mask) {
+        return 0;
+    }
+    return iova_popcount64(mask & ~iova_atomic_or64(word, mask));
+}
+
+/* A run of at most 64 bits as masks of one or two aligned words. */
+struct iova_short_run {
+    uint8_t *first;
+    uint8_t *last; /* the first one again where the run lies in it */
+    uint64_t in_first;
+    uint64_t in_last; /* 0 where it lies in the first */
+};
+
+/* False where the run is longer, or its words are not all memory of the bitmap, which is that from
+ * `begin` to `end`. Whether it lies in one word or in two is no branch: where runs come in any
+ * order it could not be foretold. */
+static inline bool iova_bits_short_run(struct iova_short_run *run, uint8_t *bytes, unsigned skip,
+                                       uint64_t nbits, const uint8_t *begin, const uint8_t *end)
+{
+    unsigned offset = (unsigned)((uintptr_t)bytes & 7);
+    unsigned bit = 8 * offset + skip; /* of the first word */
+
+    run->first = bytes - offset;
+    run->last = run->first + (bit + nbits > 64 ? 8 : 0);
+    if (nbits > 64 || (uintptr_t)begin > (uintptr_t)run->first ||
+        (uintptr_t)end - (uintptr_t)run->last < 8) {
+        return false;
+    }
+    uint64_t mask = UINT64_MAX >> (64 - nbits);
+    run->in_first = mask << bit;
+    run->in_last = mask >> 1 >> (63 - bit);
+    return true;
+}
+
+/* iova_bits_set() in few steps where the run is short. */
+static inline void iova_bits_set_within(uint8_t *bytes, unsigned skip, uint64_t nbits,
+                                        const uint8_t *begin, const uint8_t *end)
+{
+    struct iova_short_run run;
+
+    if (iova_bits_short_run(&run, bytes, skip, nbits, begin, end)) {
+        iova_bits_mark_word(run.first, run.in_first);
+        iova_bits_mark_word(run.last, run.in_last);
+    } else {
+        iova_bits_set(bytes, skip, nbits);
+    }
+}
+
+/* iova_bits_test_and_set() in few steps where the run is short. */
+static inline uint64_t iova_bits_test_and_set_within(uint8_t *bytes, unsigned skip, uint64_t nbits,
+                                                     const uint8_t *begin, const uint8_t *end)
+{
+    struct iova_short_run run;
+
+    if (iova_bits_short_run(&run, bytes, skip, nbits, begin, end)) {
+        return iova_bits_test_and_mark_word(run.first, run.in_first) +
+               iova_bits_test_and_mark_word(run.last, run.in_last);
+    }
+    return iova_bits_test_and_set(bytes, skip, nbits);
 }
 
 /* The line of memory at `address` will be written soon. */
@@ -103,18 +204,6 @@ static inline unsigned iova_lowest_bit(uint64_t word)
     return (unsigned)__builtin_ctzll(word);
 #else
     return iova_popcount64((word & (~word + 1)) - 1);
-#endif
-}
-
-static inline unsigned iova_popcount64(uint64_t word)
-{
-#if defined(__GNUC__) || defined(__clang__)
-    return (unsigned)__builtin_popcountll(word);
-#else
-    word = word - ((word >> 1) & 0x5555555555555555u);
-    word = (word & 0x3333333333333333u) + ((word >> 2) & 0x3333333333333333u);
-    word = (word + (word >> 4)) & 0x0f0f0f0f0f0f0f0fu;
-    return (unsigned)((word * 0x0101010101010101u) >> 56);
 #endif
 }
 

@@ -32,18 +32,17 @@ static uint8_t take_byte(uint8_t *byte, uint8_t mask)
     return value == 0 ? 0 : iova_atomic_and8(byte, (uint8_t)~mask) & mask;
 }
 
-/* Takes aligned words; where they are 0 they are not written. */
+/* Takes aligned words, at most a block of them; where they are 0 they are not written. */
 static void take_words(uint8_t *taken, uint8_t *bytes, size_t nwords)
 {
-    const struct iova_kernels *kernels = iova_kernels();
+    uint16_t list[BLOCK_BYTES / 8 + IOVA_LIST_SLACK];
+    size_t count = iova_kernels()->not_zero(bytes, nwords, list);
 
     memset(taken, 0, 8 * nwords);
-    for (size_t i = kernels->uniform(bytes, nwords, 0); i < nwords; i++) {
-        iova_word *word = (iova_word *)(void *)(bytes + 8 * i);
-        if (iova_atomic_load64(word) != 0) {
-            uint64_t value = iova_atomic_exchange64(word, 0);
-            memcpy(taken + 8 * i, &value, 8);
-        }
+    for (size_t k = 0; k < count; k++) {
+        size_t at = 8 * (size_t)list[k];
+        uint64_t value = iova_atomic_exchange64((iova_word *)(void *)(bytes + at), 0);
+        memcpy(taken + at, &value, 8);
     }
 }
 
@@ -125,7 +124,6 @@ static int put_all_back(struct harvest *harvest, uint64_t *count)
 {
     struct iova_runs *runs = &harvest->runs;
     struct iova_bitmap_report ignored;
-    uint64_t bad_row;
 
     if (runs->seen == 0) {
         return 0;
@@ -133,9 +131,9 @@ static int put_all_back(struct harvest *harvest, uint64_t *count)
     runs->span.last_bit = runs->span.first_bit + (runs->seen - 1);
     runs->span.last = iova_geometry_last_address(&harvest->bitmap->geometry, runs->span.last_bit);
     iova_runs_end(runs, count); /* has room: each block reserved for it */
-    return iova_bitmap_set_ranges(harvest->bitmap,
-                                  (const struct iova_bitmap_range *)(void *)harvest->rows.items,
-                                  *count, 0, &bad_row, &ignored);
+    struct iova_bitmap_ranges all = {
+        .rows = (struct iova_bitmap_range *)(void *)harvest->rows.items, .count = *count};
+    return iova_bitmap_put_back(harvest->bitmap, &all, &ignored);
 }
 
 /* Takes the whole span, block by block: 0, or an error, and what was not taken in the report. */
@@ -217,7 +215,7 @@ int iova_bitmap_move_into(struct iova_bitmap *bitmap, uint64_t iova, uint64_t le
     rc = take_all(&harvest, &span, report);
     iova_marker_close(&marker);
     if (marker.report.length != 0) {
-        report->iova = marker.report.iova;
+        report->iova = marker.report.iova > span.iova ? marker.report.iova : span.iova;
         report->length = span.last - report->iova + 1;
     }
     report->pages = marker.report.pages;

@@ -66,12 +66,16 @@ static bool find_mapping(uintptr_t address, struct mapping *mapping)
     FILE *maps = fopen("/proc/self/maps", "re");
     char line[512];
     bool found = false;
+    bool whole = true; /* not the rest of a line with a long name, which may look like a line */
 
     while (maps != NULL && !found && fgets(line, sizeof(line), maps) != NULL) {
         uint64_t start, end, offset, inode;
         unsigned major_number, minor_number;
         char shared;
-        if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %*3c%c %" SCNx64 " %x:%x %" SCNu64, &start, &end,
+        bool starts = whole;
+        whole = strchr(line, '\n') != NULL;
+        if (starts &&
+            sscanf(line, "%" SCNx64 "-%" SCNx64 " %*3c%c %" SCNx64 " %x:%x %" SCNu64, &start, &end,
                    &shared, &offset, &major_number, &minor_number, &inode) == 7 &&
             start <= address && address < end) {
             *mapping = (struct mapping){(uintptr_t)start, (uintptr_t)end,

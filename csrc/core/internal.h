@@ -17,16 +17,22 @@ struct iova_window {
     uintptr_t address; /* first host page, multiple of the host's page size */
 };
 
-/* The geometry and the pin backend never change; `present` and `stats` do. */
+enum iova_mapping { IOVA_MAPPING_UNKNOWN, IOVA_MAPPING_PRIVATE, IOVA_MAPPING_SHARED };
+
+/* The geometry and the pin backend never change. `present` is one operation's at a time; `stats`
+ * and `mapping` are all's, and atomic. */
 struct iova_bitmap {
     struct iova_bitmap_geometry geometry;
     uint8_t *data;
+    uint64_t size; /* bytes at data, at least the geometry's nbytes */
     uint64_t window_pages;
     const struct iova_bitmap_pin_ops *pin;
     void *pin_context;
+    int (*poll)(void *context);
+    void *poll_context;
     uint64_t host_page_size;
 
-    int shared; /* whether the memory is a shared mapping: 1, 0, or -1 while nobody has asked */
+    uint8_t mapping; /* of the memory: enum iova_mapping; found out once, atomically */
 
     struct iova_window present;
     struct iova_bitmap_stats stats;

@@ -9,6 +9,11 @@
  * first) of byte n / 8. Every function that can fail returns a negative errno and has then done
  * exactly what its report says.
  *
+ * Threads. Any number of bitmaps, also of several processes, may stand over the same memory: no
+ * mark is lost. On one bitmap, operations that take windows of their own may run at the same time.
+ * Those that use the present window (set, clear, for_each_window, the present window itself,
+ * release) may run beside them, but one at a time among themselves; free comes after all.
+ *
  * This header and the files beside it know nothing of Python.
  */
 #ifndef IOVA_BITMAP_H
@@ -54,8 +59,8 @@ struct iova_bitmap_stats {
 
 /*
  * What an operation did. `pages` is what it counted: pages dirty (count), or pages that were clean
- * before (set with IOVA_BITMAP_COUNT; after a failed set, always). `iova` and `length` are the part
- * that was not done, where a pin failed; otherwise length is 0.
+ * before (set with IOVA_BITMAP_COUNT; where a pin failed, always). `iova` and `length` are the part
+ * that was not done, where a pin failed or the operation was interrupted; otherwise length is 0.
  */
 struct iova_bitmap_report {
     uint64_t pages;
@@ -106,6 +111,14 @@ struct iova_bitmap_options {
     uint64_t window_pages;                 /* 0: host page size / sizeof(void *) */
     const struct iova_bitmap_pin_ops *pin; /* NULL: "none" */
     void *pin_context;                     /* handed to each call of pin */
+
+    /*
+     * Asked by a long operation, in the thread that runs it, about every 1 MiB of bitmap or 65536
+     * rows: other than 0 ends the operation with -EINTR and a report as of a pin that failed. It
+     * may use the bitmap, but not free it. NULL: operations run to their end.
+     */
+    int (*poll)(void *context);
+    void *poll_context;
 };
 
 /*
@@ -137,6 +150,11 @@ void iova_bitmap_release(struct iova_bitmap *bitmap);
 int iova_bitmap_check_range(const struct iova_bitmap *bitmap, uint64_t iova, uint64_t length,
                             unsigned flags);
 
+/* Marks a range that lies inside the present window, where nothing needs to be pinned for it or
+ * looked at again: true. Else does nothing, false: then iova_bitmap_set() does it, or says why not.
+ */
+bool iova_bitmap_set_here(struct iova_bitmap *bitmap, uint64_t iova, uint64_t length);
+
 /*
  * Marks (or clears) every page that [iova, iova + length) touches. Length 0 is a no-op. `report`
  * may be NULL. -ERANGE: not all inside and no IOVA_BITMAP_CLIP, nothing was done. -EOVERFLOW: the
@@ -152,7 +170,8 @@ int iova_bitmap_clear(struct iova_bitmap *bitmap, uint64_t iova, uint64_t length
  * its own, each of which is taken once where pins cost anything. All rows are checked first: where
  * one is bad, *bad_row is its index and nothing was done. Errors as iova_bitmap_set, and -ENOMEM
  * with a report of length 0. After a backend's error the report says from which page on, in
- * ascending order, nothing was done.
+ * ascending order, nothing was done. After -EINTR with the backend "none", which needs no order,
+ * any rows may be done; of length 0, none.
  */
 int iova_bitmap_set_ranges(struct iova_bitmap *bitmap, const struct iova_bitmap_range *ranges,
                            uint64_t count, unsigned flags, uint64_t *bad_row,
@@ -206,6 +225,11 @@ int iova_bitmap_move_into(struct iova_bitmap *bitmap, uint64_t iova, uint64_t le
                           unsigned flags, struct iova_bitmap *into,
                           struct iova_bitmap_report *report);
 
+/* Marks the rows of a harvest again, for a caller that cannot deliver them: needs no memory, and is
+ * not interrupted. Errors and report as of a pin that failed. */
+int iova_bitmap_put_back(struct iova_bitmap *bitmap, const struct iova_bitmap_ranges *ranges,
+                         struct iova_bitmap_report *report);
+
 /* Counts the runs that iova_bitmap_ranges would give, into report->pages. */
 int iova_bitmap_count_ranges(struct iova_bitmap *bitmap, uint64_t iova, uint64_t length,
                              unsigned flags, struct iova_bitmap_report *report);
@@ -231,6 +255,14 @@ int iova_bitmap_read(struct iova_bitmap *bitmap, uint8_t *bytes, struct iova_bit
 /* One byte for each page, nbits of them: 1 where it is dirty, else 0. */
 int iova_bitmap_to_mask(struct iova_bitmap *bitmap, uint8_t *mask,
                         struct iova_bitmap_report *report);
+
+/*
+ * Checks every invariant that can be checked: geometry, memory, window arithmetic, and the balance
+ * of pins. 0, or -EILSEQ and the name of the one that is broken in *broken: a defect of the engine,
+ * or somebody else wrote to its memory. While other operations are running, `quiet` is false, and
+ * what they change is not looked at.
+ */
+int iova_bitmap_validate(const struct iova_bitmap *bitmap, bool quiet, const char **broken);
 
 /* Operations on two bitmaps of the same geometry; SUB is a and not b. */
 enum iova_bitmap_operation { IOVA_BITMAP_AND, IOVA_BITMAP_OR, IOVA_BITMAP_XOR, IOVA_BITMAP_SUB };
@@ -290,6 +322,8 @@ const struct iova_bitmap_geometry *iova_bitmap_geometry(const struct iova_bitmap
 /* The present window; its npages is 0 where none is taken. */
 const struct iova_bitmap_window *iova_bitmap_present_window(const struct iova_bitmap *bitmap);
 const struct iova_bitmap_stats *iova_bitmap_stats(const struct iova_bitmap *bitmap);
+/* A copy, while other threads work: each number is that of some moment. */
+struct iova_bitmap_stats iova_bitmap_stats_now(const struct iova_bitmap *bitmap);
 uint64_t iova_bitmap_window_pages(const struct iova_bitmap *bitmap);
 
 /* The host's page size in bytes. */

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "atomic.h"
+
 size_t iova_kernels_available(const struct iova_kernels *all[4])
 {
     const struct iova_kernels *better[] = {iova_kernels_neon(), iova_kernels_avx2(),
@@ -37,12 +39,13 @@ static const struct iova_kernels *choose(void)
 
 const struct iova_kernels *iova_kernels(void)
 {
-    static const struct iova_kernels *chosen;
+    static const void *chosen;
 
     /* Two threads may both choose; they choose the same. */
-    const struct iova_kernels *kernels = chosen;
+    const struct iova_kernels *kernels = iova_atomic_load_pointer(&chosen);
     if (kernels == NULL) {
-        kernels = chosen = choose();
+        kernels = choose();
+        iova_atomic_store_pointer(&chosen, kernels);
     }
     return kernels;
 }

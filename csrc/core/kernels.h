@@ -42,6 +42,10 @@ struct iova_kernels {
     /* Words of nwords that are all `word` (0 or all ones), counted from the first one. */
     size_t (*uniform)(const uint8_t *words, size_t nwords, uint64_t word);
 
+    /* Which of nwords words, at most 2**16, are not 0: their numbers, ascending. `list` has room
+     * for IOVA_LIST_SLACK more than nwords, which may be overwritten. Returns how many. */
+    size_t (*not_zero)(const uint8_t *words, size_t nwords, uint16_t *list);
+
     /* to = to OP from, and the number of ones of a OP b. */
     void (*combine[IOVA_NCOMBINE])(uint8_t *to, const uint8_t *from, size_t nwords);
     uint64_t (*count_combined[IOVA_NCOMBINE])(const uint8_t *a, const uint8_t *b, size_t nwords);
@@ -51,6 +55,7 @@ struct iova_kernels {
 };
 
 #define IOVA_EDGE_SLACK 64
+#define IOVA_LIST_SLACK 32
 
 /* The best that this CPU has, or what the environment variable IOVABITMAP_CPU names: "portable",
  * "avx2", "avx512", "neon". A name that this CPU does not have is ignored here; the binding refuses
@@ -61,6 +66,7 @@ const struct iova_kernels *iova_kernels(void);
 size_t iova_kernels_available(const struct iova_kernels *all[4]);
 
 extern const struct iova_kernels iova_kernels_portable;
+size_t iova_not_zero_portable(const uint8_t *words, size_t nwords, uint16_t *list);
 
 /* The others, or NULL where the compiler or the CPU does not have them. */
 const struct iova_kernels *iova_kernels_avx2(void);

@@ -207,6 +207,7 @@ static const struct iova_kernels kernels = {
     .count_edges = count_edges,
     .to_rows = to_rows,
     .uniform = uniform,
+    .not_zero = iova_not_zero_portable,
     .combine = {and, or, xor, sub},
     .count_combined = {count_and, count_or, count_xor, count_sub},
     .count_both = count_both,

@@ -93,6 +93,17 @@ static size_t uniform(const uint8_t *words, size_t nwords, uint64_t word)
     return i;
 }
 
+size_t iova_not_zero_portable(const uint8_t *words, size_t nwords, uint16_t *list)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < nwords; i++) { /* without a branch, which could not be foretold */
+        list[n] = (uint16_t)i;
+        n += iova_bits_load64(words + 8 * i) != 0;
+    }
+    return n;
+}
+
 /* One pair of functions for each operation: to = to OP from, and the ones of a OP b. */
 #define COMBINE(name, expression)                                                                  \
     static void name(uint8_t *to, const uint8_t *from, size_t nwords)                              \
@@ -141,6 +152,7 @@ const struct iova_kernels iova_kernels_portable = {
     .count_edges = count_edges,
     .to_rows = to_rows,
     .uniform = uniform,
+    .not_zero = iova_not_zero_portable,
     .combine = {and, or, xor, sub},
     .count_combined = {count_and, count_or, count_xor, count_sub},
     .count_both = count_both,

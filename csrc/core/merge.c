@@ -93,6 +93,8 @@ int iova_bitmap_merge(struct iova_bitmap *bitmap, struct iova_bitmap *other,
     *report = marker.report;
     if (rc < 0) {
         iova_cursor_undone(&cursor, &span, report);
+    } else if (report->length != 0) { /* not of one run: of all that is to come */
+        report->length = span.last - report->iova + 1;
     }
     iova_cursor_close(&cursor);
     iova_marker_close(&marker);

@@ -4,6 +4,9 @@
  * The system does not count locks: one munlock undoes every mlock of a page. So this file keeps a
  * list of what all bitmaps of the process hold, and unlocks only what no other of them holds. Locks
  * that the program made by other means on the same pages are not known here and are lost.
+ *
+ * A child of fork() inherits the list but no lock: the pages of windows that were taken before are
+ * not locked in it, until such a window is taken again.
  */
 #include "pin.h"
 
@@ -23,6 +26,22 @@ struct held {
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards the list and the calls */
 static struct held *all_held;
+
+/* A fork by one thread while another stands in here must not leave the child a closed lock. */
+static void close_lock(void)
+{
+    pthread_mutex_lock(&lock);
+}
+
+static void open_lock(void)
+{
+    pthread_mutex_unlock(&lock);
+}
+
+static void register_at_fork(void)
+{
+    pthread_atfork(close_lock, open_lock, open_lock);
+}
 
 /* Unlocks the parts of [start, end) that no pin holds. */
 static void unlock_unheld(uintptr_t start, uintptr_t end)
@@ -62,7 +81,10 @@ static int lock_pages(uintptr_t address, uint64_t npages, enum iova_bitmap_acces
 static int64_t mlock_pin(void *context, uintptr_t address, uint64_t npages,
                          enum iova_bitmap_access access)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
     (void)context;
+
+    pthread_once(&once, register_at_fork);
     struct held *held = malloc(sizeof(*held));
     if (held == NULL) {
         return -ENOMEM;

@@ -49,8 +49,10 @@ static const struct iova_bitmap_pin_ops populate_ops = {
 
 const struct iova_bitmap_pin_ops *iova_pin_populate(void)
 {
-    /* A length of 0 does nothing but is checked: an older kernel does not know the advice. */
-    return madvise(NULL, 0, MADV_POPULATE_WRITE) == 0 ? &populate_ops : NULL;
+    /* A length of 0 does nothing but is checked: an older kernel does not know the advice. What
+     * takes any advice, as emulators of user space do, follows none. */
+    bool follows = madvise(NULL, 0, MADV_POPULATE_WRITE) == 0 && madvise(NULL, 0, -1) != 0;
+    return follows ? &populate_ops : NULL;
 }
 
 #else

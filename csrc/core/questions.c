@@ -18,9 +18,10 @@ struct question {
     uint64_t nbins;        /* histogram */
     uint64_t bin;          /* the one that the next bit falls into */
     uint64_t *bins;
+    struct iova_poll *poll;
 };
 
-/* Sees the next chunk: 0 or -ENOMEM. */
+/* Sees the next chunk: 0, -ENOMEM or -EINTR. */
 typedef int (*see)(struct question *question, const struct iova_chunk *chunk);
 
 /* Shows all chunks of a range to `see`, until it is done. */
@@ -39,6 +40,7 @@ static int ask(struct iova_bitmap *bitmap, uint64_t iova, uint64_t length, unsig
         return rc;
     }
     iova_cursor_open_sparse(&cursor, bitmap, &span, IOVA_BITMAP_READ);
+    question->poll = &cursor.poll;
     question->rows.most = span.last_bit - span.first_bit + 64 * 512 + 2 * IOVA_EDGE_SLACK;
     while (seen == 0 && !question->done && (rc = iova_cursor_next(&cursor, &chunk)) > 0) {
         seen = see_chunk(question, &chunk);
@@ -244,6 +246,9 @@ static int see_bins(struct question *question, const struct iova_chunk *chunk)
 
     while (part.first_bit < end) {
         uint64_t bin_end = bin_start(question, question->bin + 1);
+        if (iova_poll_before(question->poll, IOVA_POLL_ITEM) < 0) {
+            return -EINTR;
+        }
         if (bin_end <= part.first_bit) {
             question->bin++;
             continue;

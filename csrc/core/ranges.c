@@ -32,6 +32,9 @@ static void convert(struct iova_runs *runs)
     struct iova_rows *rows = runs->rows;
     size_t npairs = (rows->count - runs->converted) / 2;
 
+    if (npairs == 0) { /* there may be no items at all */
+        return;
+    }
     iova_kernels()->to_rows(rows->items + runs->converted, npairs, runs->geometry->iova,
                             runs->geometry->pgshift);
     runs->converted += 2 * npairs;

@@ -1,6 +1,10 @@
 /*
  * rows.c - memory that grows without being copied: on the heap where it is small, else a mapping of
  * its own (Linux), of the largest size that may be needed. Only what is written takes memory.
+ *
+ * New memory costs as much as decoding rows into it: each page is a fault and is zeroed first. So
+ * the mapping that was freed last is kept for the next answer, up to a size (SPARE_MOST), as the C
+ * library's heap does.
  */
 #include "rows.h"
 
@@ -25,9 +29,16 @@ static uint64_t *items_of(struct header *header)
 
 #ifdef __linux__
 
+#include <stdint.h>
 #include <sys/mman.h>
 
-enum { MAPPED_FROM = 1 << 19 }; /* bytes: less is not worth a huge page */
+enum {
+    MAPPED_FROM = 1 << 19, /* bytes: less is not worth a huge page */
+    HUGE_PAGE = 1 << 21,
+    SPARE_MOST = 1 << 25,
+};
+
+static struct header *spare; /* of the whole process; taken and given by an atomic exchange */
 
 /* A mapping of `size` bytes with the content of `old`, or NULL. */
 static struct header *remap(struct header *old, size_t used, size_t size)
@@ -50,9 +61,58 @@ static struct header *remap(struct header *old, size_t used, size_t size)
     return header;
 }
 
+/* The spare mapping, of `size` bytes where it can grow to that, of `least` bytes at least, with the
+ * content of `old`, which lies on the heap; or NULL. */
+static struct header *take_spare(struct header *old, size_t used, size_t least, size_t size)
+{
+    struct header *taken = __atomic_exchange_n(&spare, NULL, __ATOMIC_ACQUIRE);
+
+    if (taken == NULL) {
+        return NULL;
+    }
+    size_t mapped = taken->mapped;
+    if (mapped < size && mremap(taken, mapped, size, 0) != MAP_FAILED) {
+        mapped = size;
+    }
+    if (mapped < least) {
+        munmap(taken, mapped);
+        return NULL;
+    }
+    if (old != NULL) {
+        memcpy(taken, old, used);
+        free(old);
+    }
+    taken->mapped = mapped;
+    return taken;
+}
+
+/* Gives back what lies behind the first `size` bytes, but for the rest of a huge page. */
+static void shrink(struct header *header, size_t size)
+{
+    uintptr_t end = (uintptr_t)header + size;
+    size_t kept = (size_t)((end + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE - (uintptr_t)header);
+
+    if (kept < header->mapped && mremap(header, header->mapped, kept, 0) != MAP_FAILED) {
+        header->mapped = kept;
+    }
+}
+
+/* Keeps a mapping, or NULL, and gives back the one kept before. */
+static void keep(struct header *header)
+{
+    header = __atomic_exchange_n(&spare, header, __ATOMIC_ACQ_REL);
+    if (header != NULL) {
+        munmap(header, header->mapped);
+    }
+}
+
 static void unmap(struct header *header)
 {
-    munmap(header, header->mapped);
+    if (header->mapped <= SPARE_MOST) {
+        keep(header);
+    } else {
+        munmap(header, header->mapped);
+    }
 }
 
 #else
@@ -67,6 +127,23 @@ static struct header *remap(struct header *old, size_t used, size_t size)
     return NULL;
 }
 
+static struct header *take_spare(struct header *old, size_t used, size_t least, size_t size)
+{
+    (void)least;
+    return remap(old, used, size);
+}
+
+static void shrink(struct header *header, size_t size)
+{
+    (void)header;
+    (void)size;
+}
+
+static void keep(struct header *header)
+{
+    (void)header;
+}
+
 static void unmap(struct header *header)
 {
     (void)header;
@@ -74,27 +151,35 @@ static void unmap(struct header *header)
 
 #endif
 
-/* Gives the rows room for `capacity` items, at least those in use. */
-static bool resize(struct iova_rows *rows, size_t capacity)
+/* Gives the rows room for `least` items, at least those in use, and for `most` where that costs no
+ * more. */
+static bool resize(struct iova_rows *rows, size_t least, size_t most)
 {
     struct header *old = rows->items == NULL ? NULL : header_of(rows->items);
     struct header *made;
-
-    if (capacity > (SIZE_MAX - sizeof(struct header)) / sizeof(uint64_t)) {
-        return false;
-    }
-    size_t size = sizeof(*made) + capacity * sizeof(uint64_t);
     bool mapped = old != NULL && old->mapped != 0;
-    if (mapped || (MAPPED_FROM != 0 && size >= MAPPED_FROM)) {
-        made = remap(old, sizeof(*made) + rows->count * sizeof(uint64_t), size);
-    } else if ((made = realloc(old, size)) != NULL) {
-        made->mapped = 0;
-    }
-    if (made == NULL) {
+
+    if (most > (SIZE_MAX - sizeof(*made)) / sizeof(uint64_t)) {
         return false;
+    }
+    size_t used = sizeof(*made) + rows->count * sizeof(uint64_t);
+    size_t size = sizeof(*made) + most * sizeof(uint64_t);
+    least = sizeof(*made) + least * sizeof(uint64_t);
+    if (!mapped && (MAPPED_FROM == 0 || least < MAPPED_FROM)) {
+        if ((made = realloc(old, least)) == NULL) {
+            return false;
+        }
+        made->mapped = 0;
+        size = least;
+    } else {
+        if ((mapped || (made = take_spare(old, used, least, size)) == NULL) &&
+            (made = remap(old, used, size)) == NULL && (made = remap(old, used, least)) == NULL) {
+            return false;
+        }
+        size = made->mapped;
     }
     rows->items = items_of(made);
-    rows->capacity = capacity;
+    rows->capacity = (size - sizeof(*made)) / sizeof(uint64_t);
     return true;
 }
 
@@ -106,18 +191,22 @@ bool iova_rows_reserve(struct iova_rows *rows, size_t more)
     if (rows->fixed || more > SIZE_MAX / 16 - rows->count) {
         return false;
     }
-    size_t capacity = rows->count + rows->count / 2 + more;
-    if (capacity * sizeof(uint64_t) >= MAPPED_FROM && MAPPED_FROM != 0 && rows->most > capacity &&
-        rows->most <= SIZE_MAX / 16 && resize(rows, (size_t)rows->most)) {
-        return true;
-    }
-    return resize(rows, capacity);
+    size_t least = rows->count + rows->count / 2 + more;
+    size_t most = rows->most > least && rows->most <= SIZE_MAX / 16 ? (size_t)rows->most : least;
+    return resize(rows, least, most);
 }
 
 void iova_rows_trim(struct iova_rows *rows)
 {
-    if (!rows->fixed && rows->items != NULL && rows->count < rows->capacity) {
-        resize(rows, rows->count);
+    if (rows->fixed || rows->items == NULL || rows->count >= rows->capacity) {
+        return;
+    }
+    struct header *header = header_of(rows->items);
+    if (header->mapped != 0) {
+        shrink(header, sizeof(*header) + rows->count * sizeof(uint64_t));
+        rows->capacity = rows->count;
+    } else {
+        resize(rows, rows->count, rows->count);
     }
 }
 
@@ -131,4 +220,9 @@ void iova_rows_free(uint64_t *items)
             free(header);
         }
     }
+}
+
+void iova_rows_drop_spare(void)
+{
+    keep(NULL);
 }

@@ -26,7 +26,10 @@ bool iova_rows_reserve(struct iova_rows *rows, size_t more);
 /* Gives back the room that is not in use. */
 void iova_rows_trim(struct iova_rows *rows);
 
-/* Frees what reserve made; NULL is allowed. */
+/* Frees what reserve made; NULL is allowed. One mapping is kept for the next rows. */
 void iova_rows_free(uint64_t *items);
+
+/* Gives that one back too. */
+void iova_rows_drop_spare(void);
 
 #endif

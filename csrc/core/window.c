@@ -97,7 +97,7 @@ int iova_window_take(struct iova_bitmap *bitmap, struct iova_window *window, uin
     iova_window_release(bitmap, window); /* what a nested operation took during the pin */
     *window = next;
     if (window == &bitmap->present) {
-        stats->moves++;
+        iova_atomic_add64(&stats->moves, 1);
     }
     return 0;
 }
@@ -108,6 +108,7 @@ void iova_cursor_open_present(struct iova_cursor *cursor, struct iova_bitmap *bi
     cursor->bitmap = bitmap;
     cursor->window = &bitmap->present;
     cursor->access = IOVA_BITMAP_WRITE;
+    cursor->poll = iova_poll_of(bitmap);
     cursor->sparse = false;
     cursor->walked = 0;
     cursor->holes = NULL;
@@ -135,12 +136,28 @@ void iova_cursor_open_own(struct iova_cursor *cursor, struct iova_bitmap *bitmap
 /* Bytes of bitmap after which a walk is long. */
 enum { LONG_WALK = 16 << 20 };
 
+/* Bytes of bitmap that one search for a hole's end may cover: some milliseconds, where it is slow.
+ */
+static const uint64_t HOLE_SEARCH = (uint64_t)1 << 36;
+
 /* From `bytes` on, where anything can be known. */
 static void ask_for_holes(struct iova_cursor *cursor, const uint8_t *bytes)
 {
     cursor->holes = iova_holes_open(bytes);
     cursor->extent = (struct iova_extent){0};
     cursor->sparse = cursor->holes != NULL;
+}
+
+/* Two threads may both ask; they are told the same. */
+static bool is_shared(struct iova_bitmap *bitmap)
+{
+    uint8_t mapping = iova_atomic_load8(&bitmap->mapping);
+
+    if (mapping == IOVA_MAPPING_UNKNOWN) {
+        mapping = iova_holes_shared(bitmap->data) ? IOVA_MAPPING_SHARED : IOVA_MAPPING_PRIVATE;
+        iova_atomic_store8(&bitmap->mapping, mapping);
+    }
+    return mapping == IOVA_MAPPING_SHARED;
 }
 
 void iova_cursor_open_sparse(struct iova_cursor *cursor, struct iova_bitmap *bitmap,
@@ -153,10 +170,7 @@ void iova_cursor_open_sparse(struct iova_cursor *cursor, struct iova_bitmap *bit
     if (!cursor->sparse || nbytes <= LONG_WALK) {
         return;
     }
-    if (bitmap->shared < 0) {
-        bitmap->shared = iova_holes_shared(bitmap->data);
-    }
-    if (bitmap->shared) { /* holes must not be read at all */
+    if (is_shared(bitmap)) { /* holes must not be read at all */
         ask_for_holes(cursor, bitmap->data + (span->first_bit >> 3));
     }
 }
@@ -249,15 +263,22 @@ int iova_cursor_next(struct iova_cursor *cursor, struct iova_chunk *chunk)
     uint64_t byte = cursor->next_bit >> 3;
     uint64_t needed = (cursor->last_bit >> 3) - byte + 1; /* bytes from `byte` to the end */
     uint8_t *bytes = cursor->bitmap->data + byte;
-    bool hole = cursor->holes != NULL && in_hole(cursor, bytes, needed, &needed);
+    int rc = iova_poll_before(&cursor->poll, IOVA_POLL_CHUNK);
+    if (rc < 0) {
+        return rc;
+    }
+    bool hole =
+        cursor->holes != NULL && in_hole(cursor, bytes, min64(needed, HOLE_SEARCH), &needed);
     uint64_t usable = needed;
 
     if (!hole) {
-        int rc = make_usable(cursor, byte, needed, &usable);
+        needed = min64(needed, IOVA_POLL_BYTES);
+        rc = make_usable(cursor, byte, needed, &usable);
         if (rc < 0) {
             return rc;
         }
         usable = min64(needed, usable);
+        cursor->poll.work += usable;
         if (cursor->sparse && cursor->holes == NULL) {
             look_for_holes(cursor, bytes, usable);
         }

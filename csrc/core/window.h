@@ -9,6 +9,7 @@
 
 #include "holes.h"
 #include "internal.h"
+#include "poll.h"
 
 /*
  * Takes `window` from bitmap byte `byte` on, over at most `wanted` bytes (>= 1), after it has given
@@ -45,6 +46,7 @@ struct iova_cursor {
     uint64_t last_bit;
     uint64_t reach; /* last bitmap byte that a window of its own may be taken for */
     bool done;
+    struct iova_poll poll;
 
     bool sparse;               /* look for holes once the walk is long */
     uint64_t walked;           /* bytes so far; then UINT64_MAX: no more to be known */
@@ -71,7 +73,8 @@ void iova_cursor_open_sparse(struct iova_cursor *cursor, struct iova_bitmap *bit
 void iova_cursor_again(struct iova_cursor *cursor, uint64_t first_bit, uint64_t last_bit,
                        uint64_t reach);
 
-/* 1 and the next chunk, 0 at the end, or the backend's negative errno. */
+/* 1 and the next chunk, 0 at the end, the backend's negative errno, or -EINTR where the bitmap's
+ * poll says so. */
 int iova_cursor_next(struct iova_cursor *cursor, struct iova_chunk *chunk);
 
 void iova_cursor_close(struct iova_cursor *cursor);

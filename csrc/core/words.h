@@ -24,9 +24,11 @@ struct iova_words {
 static inline uint64_t iova_words_partial(const uint8_t *bytes, unsigned nbits)
 {
     uint64_t word = 0;
+    IOVA_RACY_READ_BEGIN(); /* as in iova_bits_load64 */
     for (unsigned i = 0; i < (nbits + 7) / 8; i++) {
         word |= (uint64_t)bytes[i] << (8 * i);
     }
+    IOVA_RACY_READ_END();
     return nbits < 64 ? word & (((uint64_t)1 << nbits) - 1) : word;
 }
 
@@ -39,8 +41,8 @@ static inline struct iova_words iova_words_of(const struct iova_chunk *chunk)
         unsigned room = 64 - chunk->skip;
         words.head_bits = left < room ? (unsigned)left : room;
         words.head = iova_words_partial(chunk->bytes, chunk->skip + words.head_bits) >> chunk->skip;
-        words.body += 8;
         left -= words.head_bits;
+        words.body += left != 0 ? 8 : 0;
     }
     words.nwords = (size_t)(left >> 6);
     words.tail_bits = (unsigned)(left & 63);

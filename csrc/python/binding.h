@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "iova_bitmap.h"
+#include "sync.h"
 
 /* One for each module object, so that interpreters share nothing. */
 struct ib_state {
@@ -30,10 +31,8 @@ struct ib_state {
     PyObject *pin_error;
     PyObject *range_error;
     PyObject *restore; /* rebuilds a pickled bitmap */
-    PyObject *ndarray; /* numpy.ndarray, once the first array was asked for; else NULL */
+    uintptr_t ndarray; /* numpy.ndarray, once the first array was asked for; else 0 */
 };
-
-extern struct PyModuleDef ib_module;
 
 /* None, counted. Not Py_RETURN_NONE: in later headers that does not count, and the binary that they
  * make for the limited API would take None from a Python 3.11. `make lint` looks for such macros.
@@ -113,6 +112,12 @@ PyObject *ib_memory_zeroed(struct ib_state *state, uint64_t size);
 /* Takes over memory that `release` gives back, also where this fails. */
 PyObject *ib_memory_adopt(struct ib_state *state, void *bytes, uint64_t size,
                           void (*release)(void *));
+/* Gives such an object other memory; what it had is the caller's again. */
+void ib_memory_give(PyObject *memory, void *bytes, uint64_t size);
+/* Gives up a bitmap's reference: at once nobody holds the caller's buffer, unless by an array. */
+void ib_memory_let_go(PyObject **memory);
+/* Something that holds a reference stands over the bytes: they stay as long as it does. */
+void ib_memory_lend(PyObject *memory);
 uint8_t *ib_memory_bytes(PyObject *memory);
 uint64_t ib_memory_size(PyObject *memory);
 
@@ -121,17 +126,43 @@ uint64_t ib_memory_size(PyObject *memory);
 PyObject *ib_array(struct ib_state *state, PyObject *memory, const char *dtype, uint64_t rows,
                    uint64_t columns);
 
+/* ---- for other C code (capi.c) ---- */
+
+int ib_add_capi(PyObject *module);
+
+/* ---- comparing memory (snapshot.c) ---- */
+
+extern const char ib_doc_changed_pages[];
+PyObject *ib_changed_pages(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
+
 /* ---- the bitmap (bitmap_*.c) ---- */
 
 struct ib_bitmap {
     PyObject_HEAD PyObject *weakrefs;
     struct ib_state *state;     /* of the module that the type belongs to, which it keeps alive */
     struct iova_bitmap *engine; /* NULL only where making it failed */
-    PyObject *memory;           /* NULL once freed and no operation is running */
+    PyObject *memory;           /* NULL once released */
     PyObject *pin;              /* a str, or the pin object */
-    Py_ssize_t running;         /* operations in progress; freeing waits for the last */
-    bool freed;
+    uintptr_t uses;             /* IB_USE for each operation in progress, and what follows */
+    struct ib_queue queue;      /* who waits for the release, or for the present window */
+    uint64_t unlock_length;     /* marking so many bytes of IOVA is done without the GIL */
+    uintptr_t mover;            /* the thread whose operation has the present window, or 0 */
+    uintptr_t mover_process;    /* whose thread that is or was: a child of fork() has it not */
+    int process;                /* that made it */
+#ifdef Py_GIL_DISABLED
+    PyMutex present; /* held by the mover */
+#endif
 };
+
+/* Of ib_bitmap.uses. Once freed no operation begins; the one that ends last releases. */
+enum { IB_FREED = 1, IB_RELEASED = 2, IB_USE = 4 };
+
+/* Operations of this thread in progress, on any bitmaps. */
+#if defined(__GLIBC__)
+extern IB_PER_THREAD __attribute__((tls_model("initial-exec"))) unsigned ib_depth;
+#else
+extern IB_PER_THREAD unsigned ib_depth;
+#endif
 
 extern PyType_Spec ib_bitmap_spec;
 extern const char ib_doc_alloc[];
@@ -147,16 +178,98 @@ struct ib_bitmap *ib_bitmap_over(PyTypeObject *type, struct ib_state *state,
                                  const struct iova_bitmap_geometry *geometry, PyObject *memory,
                                  uint64_t window_pages);
 
-/* -1 and ValueError on a freed bitmap. An operation that calls the engine stands between begin and
- * end: what it uses stays until the last has ended, also where a callback frees the bitmap. */
-int ib_bitmap_check(struct ib_bitmap *self);
-int ib_bitmap_begin(struct ib_bitmap *self);
-void ib_bitmap_end(struct ib_bitmap *self);
-/* free(): at once, or when the last running operation ends. Keeps the current exception. */
-void ib_bitmap_free(struct ib_bitmap *self);
+static inline bool ib_bitmap_is_freed(const struct ib_bitmap *self)
+{
+    return (ib_shared_get(&self->uses) & IB_FREED) != 0;
+}
 
-/* Between these two the engine may run without the interpreter: it does where `bytes` of bitmap
- * make it worth while and no pin is a Python object. */
+/* ValueError; -1. */
+int ib_raise_freed(void);
+
+/* -1 and ValueError on a freed bitmap. */
+static inline int ib_bitmap_check(const struct ib_bitmap *self)
+{
+    return ib_bitmap_is_freed(self) ? ib_raise_freed() : 0;
+}
+
+/* Lets go of window and memory, once, where no operation is running. Keeps the exception. */
+void ib_bitmap_release(struct ib_bitmap *self);
+
+/* An operation that calls the engine stands between begin (0, or -1 and ValueError) and end: what
+ * it uses stays until the last has ended, whoever frees the bitmap meanwhile. */
+static inline int ib_bitmap_begin(struct ib_bitmap *self)
+{
+    uintptr_t uses;
+
+    do {
+        uses = ib_shared_get(&self->uses);
+        if ((uses & IB_FREED) != 0) {
+            return ib_raise_freed();
+        }
+    } while (!ib_shared_swap(&self->uses, uses, uses + IB_USE));
+    ib_depth++;
+    return 0;
+}
+
+static inline void ib_bitmap_end(struct ib_bitmap *self)
+{
+    ib_depth--;
+    if (ib_shared_add(&self->uses, (uintptr_t)0 - IB_USE) == IB_USE + IB_FREED) {
+        ib_bitmap_release(self);
+    }
+}
+
+/* free(): new operations fail from now on. Waits for those of other threads; called from within an
+ * operation of this thread it does not, and the last one releases. 0, or -1 where the wait ended in
+ * an exception: the rest takes its course all the same. */
+int ib_bitmap_free(struct ib_bitmap *self);
+/* The same without ever waiting, for the collector. */
+void ib_bitmap_drop(struct ib_bitmap *self);
+
+/*
+ * The present window belongs to one operation at a time. One that marks a range, or looks at the
+ * window, stands between these two, inside of begin and end; with a pin object other operations may
+ * come between where Python code runs, and the engine is ready for that. `length` of IOVA decides
+ * whether the engine runs without the interpreter. -1 and an exception where the wait for another
+ * thread's was interrupted.
+ */
+struct ib_turn {
+    struct ib_bitmap *bitmap;
+    PyThreadState *thread; /* NULL where the interpreter was not let go */
+#ifdef Py_GIL_DISABLED
+    PyCriticalSection section;
+    bool nested; /* in one of the same thread: a signal's handler called */
+#endif
+};
+
+int ib_turn_begin_slow(struct ib_turn *turn, uint64_t length);
+void ib_turn_end_slow(struct ib_turn *turn);
+
+static inline int ib_turn_begin(struct ib_turn *turn, struct ib_bitmap *self, uint64_t length)
+{
+    turn->bitmap = self;
+#ifndef Py_GIL_DISABLED
+    if (length < self->unlock_length && self->mover == 0) { /* no thread can come between */
+        turn->thread = NULL;
+        return 0;
+    }
+#endif
+    return ib_turn_begin_slow(turn, length);
+}
+
+static inline void ib_turn_end(struct ib_turn *turn)
+{
+#ifndef Py_GIL_DISABLED
+    if (turn->thread == NULL) {
+        return;
+    }
+#endif
+    ib_turn_end_slow(turn);
+}
+
+/* Between these two the engine may run without the interpreter, in windows of its own: it does
+ * where `bytes` of bitmap make it worth while and no pin is a Python object. */
+enum { IB_UNLOCK_BYTES = 1 << 14 };
 PyThreadState *ib_bitmap_unlock(struct ib_bitmap *self, uint64_t bytes);
 PyThreadState *ib_bitmap_unlock_both(struct ib_bitmap *self, struct ib_bitmap *other,
                                      uint64_t bytes);
@@ -199,6 +312,8 @@ IB_METHOD(set);
 IB_METHOD(clear);
 IB_METHOD(test_and_set);
 IB_METHOD_NOARGS(reset);
+/* bitmap_validate.c */
+IB_METHOD_NOARGS(validate);
 /* bitmap_batch.c */
 IB_METHOD(set_ranges);
 IB_METHOD(clear_ranges);
@@ -242,8 +357,11 @@ extern PyType_Spec ib_diff_spec;
 IB_METHOD(view);
 IB_METHOD_NOARGS(to_mask);
 IB_METHOD(__array__);
+/* bitmap_arrow.c */
+IB_METHOD(__arrow_c_array__);
 /* bitmap_text.c */
 IB_METHOD_NOARGS(to_text);
+IB_METHOD_NOARGS(_repr_html_);
 extern const char ib_doc_from_text[];
 PyObject *ib_bitmap_from_text(PyTypeObject *type, PyObject *args, PyObject *kwargs);
 PyObject *ib_bitmap_repr(struct ib_bitmap *self);
@@ -258,6 +376,23 @@ IB_METHOD(__deepcopy__);
 IB_METHOD_NOARGS(__reduce__);
 extern const char ib_doc_restore[];
 PyObject *ib_restore(PyObject *module, PyObject *args);
+
+/* ---- signals during a long operation (poll.c) ---- */
+
+/* The engine's poll: runs the handlers of signals that came, -1 and an exception where one raises.
+ * Without the interpreter too, where this thread has said so: with what PyEval_SaveThread returned,
+ * and with NULL before it takes the interpreter back. */
+int ib_poll(void *context);
+void ib_poll_detached(PyThreadState *thread);
+
+/* The same with the interpreter, in a loop of many short steps: asks at some. */
+static inline int ib_poll_each(uint64_t step)
+{
+    return (step & 0x3fff) == 0x3fff ? PyErr_CheckSignals() : 0;
+}
+/* stamp.c */
+extern const char ib_doc_stamp[];
+PyObject *ib_stamp(PyObject *module, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
 
 /* ---- a Python object as a pin backend (pin_object.c) ---- */
 

@@ -100,7 +100,9 @@ IB_METHOD_NOARGS(to_mask)
     PyObject *array = NULL;
     PyObject *memory = ib_memory_zeroed(self->state, nbits);
     if (memory != NULL) {
+        PyThreadState *thread = ib_bitmap_unlock(self, nbits); /* bytes of the mask */
         int rc = iova_bitmap_to_mask(self->engine, ib_memory_bytes(memory), &report);
+        ib_bitmap_relock(thread);
         array = rc < 0 ? ib_raise_query(self, rc, &report, 0, 0)
                        : ib_array(self->state, memory, "?", nbits, 0);
         Py_DECREF(memory);

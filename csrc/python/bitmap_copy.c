@@ -17,7 +17,9 @@ static PyObject *content(struct ib_bitmap *self)
     }
     PyObject *memory = ib_memory_zeroed(self->state, geometry->nbytes);
     if (memory != NULL) {
+        PyThreadState *thread = ib_bitmap_unlock(self, geometry->nbytes);
         int rc = iova_bitmap_read(self->engine, ib_memory_bytes(memory), &report);
+        ib_bitmap_relock(thread);
         if (rc < 0) {
             ib_raise(self->state, geometry, rc, &report, 0, 0);
             Py_CLEAR(memory);

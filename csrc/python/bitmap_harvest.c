@@ -43,14 +43,40 @@ static PyObject *move_into(struct ib_bitmap *self, struct ib_bitmap *into, uint6
     return ib_none();
 }
 
-/* The rows that could not be put back, on the exception that says so. */
-static void attach_harvest(struct ib_state *state, struct iova_bitmap_ranges *ranges)
+/* The rows as an array, which takes them over; without memory for that they stay. */
+static PyObject *rows_array(struct ib_state *state, struct iova_bitmap_ranges *ranges)
 {
-    PyObject *pending = ib_take_exception();
-    PyObject *rows = ib_rows_array(state, ranges);
+    PyObject *memory = ib_memory_adopt(state, NULL, 0, iova_bitmap_rows_free);
+    PyObject *array = NULL;
 
-    if (rows == NULL || pending == NULL || PyObject_SetAttrString(pending, "harvested", rows) < 0) {
-        PyErr_WriteUnraisable(pending);
+    if (memory != NULL) {
+        ib_memory_give(memory, ranges->rows, ranges->count * sizeof(*ranges->rows));
+        array = ib_array(state, memory, "=u8", ranges->count, 2);
+        if (array == NULL) {
+            ib_memory_give(memory, NULL, 0);
+        }
+        Py_DECREF(memory);
+    }
+    return array;
+}
+
+/* What was harvested and cannot be handed out is marked again; where that fails too, the rows are
+ * on the exception that is on its way, or lost with a word. */
+static void undo_harvest(struct ib_bitmap *self, struct iova_bitmap_ranges *ranges, bool put_back)
+{
+    struct iova_bitmap_report report;
+    PyObject *pending = ib_take_exception();
+    PyObject *rows = NULL;
+
+    if (!put_back || iova_bitmap_put_back(self->engine, ranges, &report) < 0) {
+        PyErr_Clear(); /* of a pin object; the first one says why */
+        rows = rows_array(self->state, ranges);
+        if (rows == NULL || PyObject_SetAttrString(pending, "harvested", rows) < 0) {
+            PyErr_WriteUnraisable((PyObject *)self);
+        }
+    }
+    if (rows == NULL) {
+        iova_bitmap_rows_free(ranges->rows);
     }
     Py_XDECREF(rows);
     ib_put_exception(pending, NULL);
@@ -67,11 +93,15 @@ static PyObject *harvest(struct ib_bitmap *self, uint64_t iova, uint64_t length)
     if (rc < 0) {
         ib_raise_query(self, rc, &report, iova, length);
         if (ranges.rows != NULL) {
-            attach_harvest(self->state, &ranges);
+            undo_harvest(self, &ranges, false);
         }
         return NULL;
     }
-    return ib_rows_array(self->state, &ranges);
+    PyObject *array = rows_array(self->state, &ranges);
+    if (array == NULL) {
+        undo_harvest(self, &ranges, true);
+    }
+    return array;
 }
 
 const char ib_doc_read_and_clear[] =

@@ -29,15 +29,42 @@ static int on_range(struct ib_bitmap *self, const struct ib_signature *signature
         }
         flags |= clip ? IOVA_BITMAP_CLIP : 0;
     }
+    struct ib_turn turn;
     if (ib_bitmap_begin(self) < 0) {
         return -1;
     }
-    int rc = op(self->engine, iova, length, flags, report);
-    if (rc < 0) {
-        ib_raise(self->state, iova_bitmap_geometry(self->engine), rc, report, iova, length);
+    int rc = ib_turn_begin(&turn, self, length);
+    if (rc == 0) {
+        rc = op(self->engine, iova, length, flags, report);
+        ib_turn_end(&turn);
+        if (rc < 0) {
+            ib_raise(self->state, iova_bitmap_geometry(self->engine), rc, report, iova, length);
+        }
     }
     ib_bitmap_end(self);
     return rc < 0 ? -1 : 0;
+}
+
+/* The common case in few steps: nobody comes between, since neither Python code nor another thread
+ * runs in it. False where it is another one, and nothing was done. */
+static bool set_here(struct ib_bitmap *self, PyObject *iova_object, PyObject *length_object)
+{
+#ifdef Py_GIL_DISABLED
+    (void)self, (void)iova_object, (void)length_object;
+    return false;
+#else
+    if (ib_bitmap_is_freed(self) || self->mover != 0 || !PyLong_CheckExact(iova_object) ||
+        !PyLong_CheckExact(length_object)) {
+        return false;
+    }
+    uint64_t iova = PyLong_AsUnsignedLongLong(iova_object);
+    uint64_t length = iova == UINT64_MAX ? UINT64_MAX : PyLong_AsUnsignedLongLong(length_object);
+    if (length >= self->unlock_length) {
+        PyErr_Clear(); /* an error is found again */
+        return false;
+    }
+    return iova_bitmap_set_here(self->engine, iova, length);
+#endif
 }
 
 const char ib_doc_set[] =
@@ -63,6 +90,9 @@ IB_METHOD(set)
     static const struct ib_signature signature = {"set", 2, 2, 3, range_names};
     struct iova_bitmap_report report;
 
+    if (nargs == 2 && kwnames == NULL && set_here(self, args[IOVA], args[LENGTH])) {
+        return ib_none();
+    }
     if (on_range(self, &signature, args, nargs, kwnames, iova_bitmap_set, 0, &report) < 0) {
         return NULL;
     }
@@ -115,7 +145,9 @@ IB_METHOD_NOARGS(reset)
     if (ib_bitmap_begin(self) < 0) {
         return NULL;
     }
+    PyThreadState *thread = ib_bitmap_unlock(self, iova_bitmap_geometry(self->engine)->nbytes);
     int rc = iova_bitmap_reset(self->engine, &report);
+    ib_bitmap_relock(thread);
     if (rc < 0) {
         ib_raise(self->state, iova_bitmap_geometry(self->engine), rc, &report, 0, 0);
     }

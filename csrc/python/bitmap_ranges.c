@@ -171,13 +171,14 @@ struct range_iterator {
     uint64_t length; /* bytes left from there */
     uint64_t batch;
     unsigned flags;
+    uintptr_t busy; /* 1 while a batch is being read */
 };
 
 const char ib_doc_iter_ranges[] =
     "iter_ranges($self, /, iova=None, length=None, *, dirty=True, batch=65536)\n--\n\n"
     "Iterate over the rows of ranges() in arrays of at most `batch` rows.\n\n"
     "A run is never split. The bitmap is read as the iterator goes on. Errors are those of\n"
-    "ranges().\n";
+    "ranges(), and ValueError where another thread is within next() of the same iterator.\n";
 
 IB_METHOD(iter_ranges)
 {
@@ -237,7 +238,7 @@ static int next_batch(struct range_iterator *self, struct iova_bitmap_ranges *ra
     return rc;
 }
 
-static PyObject *range_iterator_next(struct range_iterator *self)
+static PyObject *next_array(struct range_iterator *self)
 {
     struct iova_bitmap_ranges ranges = {0};
 
@@ -261,6 +262,19 @@ static PyObject *range_iterator_next(struct range_iterator *self)
                                        ranges.count * sizeof(*ranges.rows), PyMem_Free);
     PyObject *array = memory == NULL ? NULL : ib_array(state, memory, "=u8", ranges.count, 2);
     Py_XDECREF(memory);
+    return array;
+}
+
+/* One call at a time, as with a generator: each row comes once. */
+static PyObject *range_iterator_next(struct range_iterator *self)
+{
+    if (!ib_shared_swap(&self->busy, 0, 1)) {
+        PyErr_SetString(PyExc_ValueError, "the iterator is in use: another thread's next(), or one "
+                                          "that a pin object was called from, has not returned");
+        return NULL;
+    }
+    PyObject *array = next_array(self);
+    ib_shared_swap(&self->busy, 1, 0);
     return array;
 }
 

@@ -1,5 +1,5 @@
 /*
- * bitmap_text.c - a bitmap as text: to_text, from_text and repr.
+ * bitmap_text.c - a bitmap as text: to_text, from_text and repr, also for notebooks.
  *
  * The text is the kernel's list form, "0-22,64-97": bits counted from the base.
  */
@@ -22,6 +22,10 @@ static PyObject *list_text(const struct iova_bitmap_geometry *geometry,
     }
     *end = '\0';
     for (uint64_t i = 0; i < ranges->count; i++) {
+        if (ib_poll_each(i) < 0) {
+            PyMem_Free(text);
+            return NULL;
+        }
         const struct iova_bitmap_range *row = &ranges->rows[i];
         uint64_t first = (row->iova - geometry->iova) >> geometry->pgshift;
         uint64_t last = (row->iova + (row->length - 1) - geometry->iova) >> geometry->pgshift;
@@ -41,9 +45,11 @@ static PyObject *to_text(struct ib_bitmap *self)
     const struct iova_bitmap_geometry *geometry = iova_bitmap_geometry(self->engine);
     struct iova_bitmap_ranges ranges = {0};
     struct iova_bitmap_report report;
+    PyThreadState *thread = ib_bitmap_unlock(self, geometry->nbytes);
     int rc =
         iova_bitmap_ranges(self->engine, geometry->iova, geometry->length, 0, &ranges, &report);
 
+    ib_bitmap_relock(thread);
     if (rc < 0) {
         return ib_raise_query(self, rc, &report, 0, 0);
     }
@@ -77,11 +83,11 @@ static int read_number(const char **at, uint64_t *number)
 
     *number = 0;
     for (; **at >= '0' && **at <= '9'; ++*at) {
-        uint64_t digit = (uint64_t)(**at - '0');
-        if (*number > (UINT64_MAX - digit) / 10) {
+        uint64_t units = (uint64_t)(**at - '0');
+        if (*number > (UINT64_MAX - units) / 10) {
             return -1;
         }
-        *number = *number * 10 + digit;
+        *number = *number * 10 + units;
     }
     return *at == start ? -1 : 0;
 }
@@ -132,8 +138,8 @@ static int mark_list(struct ib_bitmap *bitmap, const char *text)
     const char *at = text;
 
     skip_space(&at);
-    while (*at != '\0') {
-        if (mark_run(bitmap, text, &at) < 0) {
+    for (uint64_t i = 0; *at != '\0'; i++) {
+        if (mark_run(bitmap, text, &at) < 0 || ib_poll_each(i) < 0) {
             return -1;
         }
         if (*at == ',') {
@@ -212,10 +218,13 @@ static PyObject *repr_as_call(struct ib_bitmap *self)
     char numbers[80];
 
     /* A look must not call into a pin object. */
-    if (self->freed || geometry->nbytes > REPR_BYTES || !PyUnicode_Check(self->pin)) {
+    if (ib_bitmap_is_freed(self) || geometry->nbytes > REPR_BYTES || !PyUnicode_Check(self->pin)) {
         return NULL;
     }
-    ib_bitmap_begin(self);
+    if (ib_bitmap_begin(self) < 0) { /* freed this very moment */
+        PyErr_Clear();
+        return NULL;
+    }
     if (iova_bitmap_count_ranges(self->engine, geometry->iova, geometry->length, 0, &report) == 0 &&
         report.pages <= REPR_RANGES) {
         PyObject *text = to_text(self);
@@ -251,5 +260,21 @@ PyObject *ib_bitmap_repr(struct ib_bitmap *self)
     return PyUnicode_FromFormat("<IOVABitmap %s-%s page size %llu, %llu bytes%s>", start,
                                 geometry->last == UINT64_MAX ? "0x10000000000000000" : end,
                                 (unsigned long long)geometry->page_size,
-                                (unsigned long long)geometry->nbytes, self->freed ? ", freed" : "");
+                                (unsigned long long)geometry->nbytes,
+                                ib_bitmap_is_freed(self) ? ", freed" : "");
+}
+
+const char ib_doc__repr_html_[] = "_repr_html_($self, /)\n--\n\n"
+                                  "The geometry and where it is dirty, as HTML for notebooks.\n\n"
+                                  "Raises nothing but MemoryError, whatever the bitmap's state.";
+
+/* What is shown is written in Python: it calls nothing here but what users can. */
+IB_METHOD_NOARGS(_repr_html_)
+{
+    (void)unused;
+    PyObject *module = PyImport_ImportModule("iovabitmap._html");
+    PyObject *html = module == NULL ? NULL : PyObject_CallMethod(module, "bitmap", "O", self);
+
+    Py_XDECREF(module);
+    return html;
 }

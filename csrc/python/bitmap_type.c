@@ -144,18 +144,21 @@ PyObject *ib_alloc(PyObject *module, PyObject *const *args, Py_ssize_t nargs, Py
 
 /* ---- freeing ---- */
 
-static const char ib_doc_free[] = "free($self, /)\n--\n\n"
-                                  "Give the pinned window back and let go of the memory.\n\n"
-                                  "Inside a callback this happens when the running operation ends. "
-                                  "Afterwards the geometry, pin,\n"
-                                  "window_pages, stats, freed and repr can be read; all else "
-                                  "raises ValueError. Safe to repeat.\n";
+static const char ib_doc_free[] =
+    "free($self, /)\n--\n\n"
+    "Give the pinned window back and let go of the memory.\n\n"
+    "New operations fail at once; those of other threads are waited for. Within an operation of\n"
+    "this thread (a callback, a pin object) nothing is waited for: the one that ends last "
+    "releases.\n"
+    "Afterwards the geometry, pin, window_pages, stats, freed and repr can be read; all else "
+    "raises\n"
+    "ValueError. Safe to repeat.\n\n"
+    "Ctrl-C ends the wait, not the freeing.\n";
 
 static PyObject *bitmap_free(struct ib_bitmap *self, PyObject *unused)
 {
     (void)unused;
-    ib_bitmap_free(self);
-    return ib_none();
+    return ib_bitmap_free(self) < 0 ? NULL : ib_none();
 }
 
 static const char ib_doc___enter__[] = "__enter__($self, /)\n--\n\nThe bitmap itself.";
@@ -172,8 +175,7 @@ static const char ib_doc___exit__[] =
 static PyObject *bitmap_exit(struct ib_bitmap *self, PyObject *args)
 {
     (void)args;
-    ib_bitmap_free(self);
-    return PyBool_FromLong(0);
+    return ib_bitmap_free(self) < 0 ? NULL : PyBool_FromLong(0);
 }
 
 /* ---- the collector ---- */
@@ -187,7 +189,7 @@ static int bitmap_traverse(struct ib_bitmap *self, visitproc visit, void *arg)
 
 static int bitmap_clear(struct ib_bitmap *self)
 {
-    ib_bitmap_free(self); /* before the pin object goes */
+    ib_bitmap_drop(self); /* before the pin object goes */
     Py_CLEAR(self->pin);
     return 0;
 }
@@ -195,7 +197,7 @@ static int bitmap_clear(struct ib_bitmap *self)
 /* In a cycle, while the pin object is still whole. */
 static void bitmap_finalize(PyObject *self)
 {
-    ib_bitmap_free((struct ib_bitmap *)self);
+    ib_bitmap_drop((struct ib_bitmap *)self);
 }
 
 static void bitmap_dealloc(struct ib_bitmap *self)
@@ -205,6 +207,10 @@ static void bitmap_dealloc(struct ib_bitmap *self)
 
     PyObject_GC_UnTrack(self);
     PyObject_ClearWeakRefs((PyObject *)self);
+    ib_bitmap_drop(self);
+    if ((self->uses & IB_RELEASED) == 0) { /* only in a child of fork(): its parent's operations */
+        ib_bitmap_release(self);
+    }
     bitmap_clear(self);
     iova_bitmap_free(self->engine);
     tp_free(self);
@@ -259,7 +265,7 @@ static PyObject *get_pin(struct ib_bitmap *self, void *closure)
 static PyObject *get_freed(struct ib_bitmap *self, void *closure)
 {
     (void)closure;
-    return PyBool_FromLong(self->freed);
+    return PyBool_FromLong(ib_bitmap_is_freed(self));
 }
 
 PyObject *ib_window(struct ib_state *state, const struct iova_bitmap_window *window)
@@ -275,21 +281,30 @@ PyObject *ib_window(struct ib_state *state, const struct iova_bitmap_window *win
 
 static PyObject *get_window(struct ib_bitmap *self, void *closure)
 {
+    struct iova_bitmap_window window = {0};
+    struct ib_turn turn;
     (void)closure;
-    if (ib_bitmap_check(self) < 0) {
+
+    if (ib_bitmap_begin(self) < 0) {
         return NULL;
     }
-    return ib_window(self->state, iova_bitmap_present_window(self->engine));
+    int rc = ib_turn_begin(&turn, self, 0);
+    if (rc == 0) {
+        window = *iova_bitmap_present_window(self->engine);
+        ib_turn_end(&turn);
+    }
+    ib_bitmap_end(self);
+    return rc < 0 ? NULL : ib_window(self->state, &window);
 }
 
 static PyObject *get_stats(struct ib_bitmap *self, void *closure)
 {
     (void)closure;
-    const struct iova_bitmap_stats *stats = iova_bitmap_stats(self->engine);
+    const struct iova_bitmap_stats stats = iova_bitmap_stats_now(self->engine);
     return PyObject_CallFunction(
-        self->state->stats_class, "KKKKK", (unsigned long long)stats->pins,
-        (unsigned long long)stats->unpins, (unsigned long long)stats->pinned_pages,
-        (unsigned long long)stats->peak_pinned_pages, (unsigned long long)stats->moves);
+        self->state->stats_class, "KKKKK", (unsigned long long)stats.pins,
+        (unsigned long long)stats.unpins, (unsigned long long)stats.pinned_pages,
+        (unsigned long long)stats.peak_pinned_pages, (unsigned long long)stats.moves);
 }
 
 #define GEOMETRY(name, doc)                                                                        \
@@ -352,12 +367,14 @@ static PyMethodDef bitmap_methods[] = {
     METHOD(count_sub, ib_bitmap_count_sub, KEYWORDS),
     METHOD(diff, ib_bitmap_diff, KEYWORDS),
     METHOD(to_text, ib_bitmap_to_text, METH_NOARGS),
+    METHOD(_repr_html_, ib_bitmap__repr_html_, METH_NOARGS),
     METHOD(from_text, ib_bitmap_from_text, METH_VARARGS | METH_KEYWORDS | METH_CLASS),
     METHOD(for_each, ib_bitmap_for_each, KEYWORDS),
     METHOD(windows, ib_bitmap_windows, METH_NOARGS),
     METHOD(reset, ib_bitmap_reset, METH_NOARGS),
     METHOD(copy, ib_bitmap_copy, METH_NOARGS),
     METHOD(free, bitmap_free, METH_NOARGS),
+    METHOD(validate, ib_bitmap_validate, METH_NOARGS),
     METHOD(view, ib_bitmap_view, KEYWORDS),
     METHOD(to_mask, ib_bitmap_to_mask, METH_NOARGS),
     METHOD(__enter__, bitmap_enter, METH_NOARGS),
@@ -366,6 +383,7 @@ static PyMethodDef bitmap_methods[] = {
     METHOD(__deepcopy__, ib_bitmap___deepcopy__, KEYWORDS),
     METHOD(__reduce__, ib_bitmap___reduce__, METH_NOARGS),
     METHOD(__array__, ib_bitmap___array__, KEYWORDS),
+    METHOD(__arrow_c_array__, ib_bitmap___arrow_c_array__, KEYWORDS),
     {NULL, NULL, 0, NULL},
 };
 

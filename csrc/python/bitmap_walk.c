@@ -10,13 +10,35 @@ struct walk {
     struct ib_bitmap *bitmap;
     PyObject *fn;
     PyObject *opaque;
-    PyObject *stopped; /* an int other than 0, or NULL */
+    PyObject *stopped;    /* an int other than 0, or NULL */
+    struct ib_turn *turn; /* where windows are walked, else NULL; not the callback's */
+    bool has_turn;
 };
+
+/* The engine goes on in the present window: 0, or -1 and an exception. */
+static int take_turn(struct walk *walk)
+{
+    if (walk->turn != NULL && ib_turn_begin(walk->turn, walk->bitmap, 0) < 0) {
+        return -1;
+    }
+    walk->has_turn = walk->turn != NULL;
+    return 0;
+}
+
+static void give_turn(struct walk *walk)
+{
+    if (walk->has_turn) {
+        ib_turn_end(walk->turn);
+        walk->has_turn = false;
+    }
+}
 
 /* 0 to go on; else the walk ends, with walk->stopped or an exception. */
 static int call(struct iova_bitmap *engine, uint64_t iova, uint64_t length, void *opaque)
 {
     struct walk *walk = opaque;
+
+    give_turn(walk);
     PyObject *result =
         PyObject_CallFunction(walk->fn, "OKKO", (PyObject *)walk->bitmap, (unsigned long long)iova,
                               (unsigned long long)length, walk->opaque);
@@ -36,8 +58,11 @@ static int call(struct iova_bitmap *engine, uint64_t iova, uint64_t length, void
         return 1;
     }
     Py_DECREF(result);
-    bool more = iova + (length - 1) != iova_bitmap_geometry(engine)->last;
-    return more ? ib_bitmap_check(walk->bitmap) : 0; /* may have been freed meanwhile */
+    if (iova + (length - 1) == iova_bitmap_geometry(engine)->last) {
+        return 0;
+    }
+    /* It may have been freed meanwhile. */
+    return ib_bitmap_check(walk->bitmap) < 0 || take_turn(walk) < 0 ? -ECANCELED : 0;
 }
 
 const char ib_doc_for_each[] =
@@ -82,9 +107,17 @@ IB_METHOD(for_each)
     if (by_window < 0 || ib_bitmap_begin(self) < 0) {
         return NULL;
     }
-    struct walk walk = {self, parsed[0], parsed[1] == NULL ? Py_None : parsed[1], NULL};
-    int rc = by_window ? iova_bitmap_for_each_window(self->engine, &walk, call, &failed)
+    struct ib_turn turn;
+    struct walk walk = {.bitmap = self,
+                        .fn = parsed[0],
+                        .opaque = parsed[1] == NULL ? Py_None : parsed[1],
+                        .turn = by_window ? &turn : NULL};
+    int rc = take_turn(&walk);
+    if (rc == 0) {
+        rc = by_window ? iova_bitmap_for_each_window(self->engine, &walk, call, &failed)
                        : iova_bitmap_for_each(self->engine, &walk, call);
+        give_turn(&walk);
+    }
     if (rc < 0 && (failed.length != 0 || !PyErr_Occurred())) {
         ib_raise(self->state, iova_bitmap_geometry(self->engine), rc, &failed, 0, 0);
     }
@@ -99,7 +132,8 @@ IB_METHOD(for_each)
 
 struct window_iterator {
     PyObject_HEAD struct ib_bitmap *bitmap;
-    uint64_t next; /* first bitmap byte of the next window */
+    uint64_t next;  /* first bitmap byte of the next window */
+    ib_guard guard; /* of next */
 };
 
 const char ib_doc_windows[] =
@@ -127,12 +161,17 @@ static PyObject *window_iterator_next(struct window_iterator *self)
     struct iova_bitmap_window window;
     struct ib_bitmap *bitmap = self->bitmap;
 
-    if (ib_bitmap_check(bitmap) < 0 || self->next >= iova_bitmap_geometry(bitmap->engine)->nbytes) {
+    if (ib_bitmap_check(bitmap) < 0) {
         return NULL;
     }
-    iova_bitmap_window_at(bitmap->engine, self->next, &window);
-    self->next += iova_bitmap_window_nbytes(bitmap->engine, &window);
-    return ib_window(bitmap->state, &window);
+    IB_GUARD_LOCK(&self->guard);
+    bool more = self->next < iova_bitmap_geometry(bitmap->engine)->nbytes;
+    if (more) {
+        iova_bitmap_window_at(bitmap->engine, self->next, &window);
+        self->next += iova_bitmap_window_nbytes(bitmap->engine, &window);
+    }
+    IB_GUARD_UNLOCK(&self->guard);
+    return more ? ib_window(bitmap->state, &window) : NULL;
 }
 
 static int window_iterator_traverse(struct window_iterator *self, visitproc visit, void *arg)

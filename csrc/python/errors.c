@@ -141,6 +141,19 @@ static void raise_pin_error(struct ib_state *state, int error,
     raise_at(exception, report->iova, report->length, cause);
 }
 
+/* The current exception came from the handler of a signal: it propagates, and says where a change
+ * ended, as a PinError does, if it can take the attributes. */
+static void raise_interrupted(const struct iova_bitmap_report *report)
+{
+    PyObject *exception = ib_take_exception();
+
+    if (report->length != 0 && (set_u64(exception, "iova", report->iova) < 0 ||
+                                set_u64(exception, "length", report->length) < 0)) {
+        PyErr_Clear();
+    }
+    ib_put_exception(exception, NULL);
+}
+
 /* The current exception came from a pin object. */
 static void raise_from_pin_object(struct ib_state *state, const struct iova_bitmap_report *report)
 {
@@ -170,7 +183,9 @@ static void raise_range_error(struct ib_state *state, const struct iova_bitmap_g
 PyObject *ib_raise(struct ib_state *state, const struct iova_bitmap_geometry *geometry, int error,
                    const struct iova_bitmap_report *report, uint64_t iova, uint64_t length)
 {
-    if (PyErr_Occurred()) {
+    if (PyErr_Occurred() && error == -EINTR) {
+        raise_interrupted(report);
+    } else if (PyErr_Occurred()) {
         raise_from_pin_object(state, report);
     } else if (report->length != 0) {
         raise_pin_error(state, -error, report, NULL);

@@ -68,6 +68,9 @@ static int convert(struct ib_items *items, const char *name, int columns)
         return -1;
     }
     for (uint64_t row = 0; row < items->count; row++) {
+        if (ib_poll_each(row) < 0) {
+            return -1;
+        }
         for (int column = 0; column < columns; column++) {
             const char *at = (const char *)view->buf + (Py_ssize_t)row * view->strides[0];
             int64_t negative;
@@ -164,6 +167,8 @@ static int from_sequence(PyObject *object, int columns, struct ib_items *items)
                       items->owned + i * (unsigned)columns);
         if (rc < 0) {
             ib_name_row(i);
+        } else {
+            rc = ib_poll_each(i);
         }
     }
     Py_DECREF(rows);

@@ -15,6 +15,7 @@ struct memory {
     Py_buffer source; /* source.obj is NULL where the memory is not a caller's */
     void *owned;      /* what `release` gives back, or NULL */
     void (*release)(void *);
+    bool lent; /* an array stands over it, which holds this object */
 };
 
 static struct memory *make(struct ib_state *state)
@@ -119,6 +120,15 @@ PyObject *ib_memory_adopt(struct ib_state *state, void *bytes, uint64_t size,
     return (PyObject *)self;
 }
 
+void ib_memory_give(PyObject *memory, void *bytes, uint64_t size)
+{
+    struct memory *self = (struct memory *)memory;
+
+    self->bytes = bytes;
+    self->size = size;
+    self->owned = bytes;
+}
+
 uint8_t *ib_memory_bytes(PyObject *memory)
 {
     return ((struct memory *)memory)->bytes;
@@ -138,18 +148,44 @@ static int memory_getbuffer(PyObject *self, Py_buffer *view, int flags)
     return PyBuffer_FillInfo(view, self, bytes, (Py_ssize_t)memory->size, 0, flags);
 }
 
-static void memory_dealloc(PyObject *self)
+static void let_go(struct memory *memory)
 {
-    struct memory *memory = (struct memory *)self;
-    PyTypeObject *type = Py_TYPE(self);
-    freefunc tp_free = (freefunc)PyType_GetSlot(type, Py_tp_free);
+    void *owned = memory->owned;
 
+    memory->bytes = NULL;
+    memory->size = 0;
+    memory->owned = NULL;
     if (memory->source.obj != NULL) {
         PyBuffer_Release(&memory->source);
     }
-    if (memory->owned != NULL) {
-        memory->release(memory->owned);
+    if (owned != NULL) {
+        memory->release(owned);
     }
+}
+
+/* Without the GIL an object may die later than its last reference, in the thread that made it. */
+void ib_memory_let_go(PyObject **memory)
+{
+    PyObject *held = *memory;
+
+    *memory = NULL;
+    if (held != NULL && !((struct memory *)held)->lent) {
+        let_go((struct memory *)held);
+    }
+    Py_XDECREF(held);
+}
+
+void ib_memory_lend(PyObject *memory)
+{
+    ((struct memory *)memory)->lent = true;
+}
+
+static void memory_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    freefunc tp_free = (freefunc)PyType_GetSlot(type, Py_tp_free);
+
+    let_go((struct memory *)self);
     tp_free(self);
     Py_DECREF(type);
 }
@@ -168,26 +204,32 @@ PyType_Spec ib_memory_spec = {
     .slots = memory_slots,
 };
 
-static PyObject *numpy_attribute(PyObject **cache, const char *name)
+/* numpy.ndarray, borrowed from the module's state, which keeps it once it was asked for. */
+static PyObject *ndarray_type(struct ib_state *state)
 {
-    if (*cache == NULL) {
+    PyObject *found = (PyObject *)ib_shared_get(&state->ndarray);
+
+    if (found == NULL) {
         PyObject *numpy = PyImport_ImportModule("numpy");
-        if (numpy != NULL) {
-            *cache = PyObject_GetAttrString(numpy, name);
-            Py_DECREF(numpy);
+        found = numpy == NULL ? NULL : PyObject_GetAttrString(numpy, "ndarray");
+        Py_XDECREF(numpy);
+        if (found != NULL && !ib_shared_swap(&state->ndarray, 0, (uintptr_t)found)) {
+            Py_DECREF(found); /* another thread was first */
+            found = (PyObject *)ib_shared_get(&state->ndarray);
         }
     }
-    return *cache;
+    return found;
 }
 
 PyObject *ib_array(struct ib_state *state, PyObject *memory, const char *dtype, uint64_t rows,
                    uint64_t columns)
 {
-    PyObject *ndarray = numpy_attribute(&state->ndarray, "ndarray");
+    PyObject *ndarray = ndarray_type(state);
 
     if (ndarray == NULL) {
         return NULL;
     }
+    ib_memory_lend(memory);
     if (columns == 0) {
         return PyObject_CallFunction(ndarray, "(K)sO", (unsigned long long)rows, dtype, memory);
     }

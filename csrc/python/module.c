@@ -87,10 +87,15 @@ static PyMethodDef functions[] = {
     {"alloc", (PyCFunction)(void (*)(void))ib_alloc, METH_FASTCALL | METH_KEYWORDS, ib_doc_alloc},
     {"nbytes_for", (PyCFunction)(void (*)(void))nbytes_for, METH_FASTCALL | METH_KEYWORDS,
      doc_nbytes_for},
+    {"_changed_pages", (PyCFunction)(void (*)(void))ib_changed_pages, METH_FASTCALL,
+     ib_doc_changed_pages},
     {"_kernels", kernels, METH_NOARGS, doc_kernels},
     {"_restore", ib_restore, METH_VARARGS, ib_doc_restore},
+    {"_stamp", (PyCFunction)(void (*)(void))ib_stamp, METH_FASTCALL | METH_KEYWORDS, ib_doc_stamp},
     {NULL, NULL, 0, NULL},
 };
+
+static struct PyModuleDef *definition(void);
 
 struct ib_state *ib_state_of_type(PyTypeObject *type)
 {
@@ -99,7 +104,7 @@ struct ib_state *ib_state_of_type(PyTypeObject *type)
             break;
         }
         PyObject *module = PyType_GetModule(type);
-        if (module != NULL && PyModule_GetDef(module) == &ib_module) {
+        if (module != NULL && PyModule_GetDef(module) == definition()) {
             return PyModule_GetState(module);
         }
         PyErr_Clear();
@@ -179,8 +184,11 @@ static int execute(PyObject *module)
     if (state->stats_class == NULL) {
         return -1;
     }
+    if (PyModule_AddIntConstant(module, "_UNLOCK_BYTES", IB_UNLOCK_BYTES) < 0) {
+        return -1;
+    }
     state->restore = PyObject_GetAttrString(module, "_restore");
-    if (state->restore == NULL) {
+    if (state->restore == NULL || ib_add_capi(module) < 0) {
         return -1;
     }
     /* So that NumPy leaves `array == bitmap` to us, and does not try to convert the bitmap. */
@@ -208,13 +216,17 @@ static int traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->pin_error);
     Py_VISIT(state->range_error);
     Py_VISIT(state->restore);
-    Py_VISIT(state->ndarray);
+    Py_VISIT((PyObject *)state->ndarray);
     return 0;
 }
 
 static int clear(PyObject *module)
 {
     struct ib_state *state = PyModule_GetState(module);
+    PyObject *ndarray = (PyObject *)state->ndarray;
+
+    state->ndarray = 0;
+    Py_XDECREF(ndarray);
 
     Py_CLEAR(state->bitmap_type);
     Py_CLEAR(state->memory_type);
@@ -227,7 +239,6 @@ static int clear(PyObject *module)
     Py_CLEAR(state->pin_error);
     Py_CLEAR(state->range_error);
     Py_CLEAR(state->restore);
-    Py_CLEAR(state->ndarray);
     return 0;
 }
 
@@ -236,26 +247,63 @@ static void destroy(void *module)
     clear(module);
 }
 
-static PyModuleDef_Slot slots[] = {
+/*
+ * What the module says of itself, by the interpreter that asks: one binary serves them all, and
+ * each refuses slots that it does not know. So the numbers stand here, the headers may be older.
+ *
+ *   3.11            one interpreter lock for all; any sub-interpreter may import the module
+ *   3.12 and later  sub-interpreters with a lock of their own: what they share is in csrc/core, and
+ *                   is constant, atomic or locked
+ *   3.13 and later  no lock at all
+ */
+enum { MOD_MULTIPLE_INTERPRETERS = 3, MOD_GIL = 4 };
+#define PER_INTERPRETER_GIL_SUPPORTED ((void *)2)
+#define GIL_NOT_USED ((void *)1)
+
+static PyModuleDef_Slot slots_3_11[] = {
     {Py_mod_exec, execute},
     {0, NULL},
 };
-
-struct PyModuleDef ib_module = {
-    PyModuleDef_HEAD_INIT,
-    .m_name = "iovabitmap._core",
-    .m_doc = "The engine's binding; use it by the names that iovabitmap exports.",
-    .m_size = sizeof(struct ib_state),
-    .m_methods = functions,
-    .m_slots = slots,
-    .m_traverse = traverse,
-    .m_clear = clear,
-    .m_free = destroy,
+static PyModuleDef_Slot slots_3_12[] = {
+    {Py_mod_exec, execute},
+    {MOD_MULTIPLE_INTERPRETERS, PER_INTERPRETER_GIL_SUPPORTED},
+    {0, NULL},
 };
+static PyModuleDef_Slot slots_3_13[] = {
+    {Py_mod_exec, execute},
+    {MOD_MULTIPLE_INTERPRETERS, PER_INTERPRETER_GIL_SUPPORTED},
+    {MOD_GIL, GIL_NOT_USED},
+    {0, NULL},
+};
+
+/* One for each table: interpreters may import at the same time, so none is written to. */
+#define DEFINITION(its_slots)                                                                      \
+    {                                                                                              \
+        PyModuleDef_HEAD_INIT,                                                                     \
+        .m_name = "iovabitmap._core",                                                              \
+        .m_doc = "The engine's binding; use it by the names that iovabitmap exports.",             \
+        .m_size = sizeof(struct ib_state),                                                         \
+        .m_methods = functions,                                                                    \
+        .m_slots = its_slots,                                                                      \
+        .m_traverse = traverse,                                                                    \
+        .m_clear = clear,                                                                          \
+        .m_free = destroy,                                                                         \
+    }
+
+static struct PyModuleDef definitions[] = {
+    DEFINITION(slots_3_11),
+    DEFINITION(slots_3_12),
+    DEFINITION(slots_3_13),
+};
+
+static struct PyModuleDef *definition(void)
+{
+    return &definitions[Py_Version < 0x030C0000 ? 0 : Py_Version < 0x030D0000 ? 1 : 2];
+}
 
 PyMODINIT_FUNC PyInit__core(void); /* called by the interpreter only */
 
 PyMODINIT_FUNC PyInit__core(void)
 {
-    return PyModuleDef_Init(&ib_module);
+    return PyModuleDef_Init(definition());
 }

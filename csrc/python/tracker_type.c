@@ -3,7 +3,7 @@
  * holds the tracked buffer and lets other threads run while the kernel works.
  *
  * One call at a time: `busy` is set while the kernel is asked without the GIL, and while marking,
- * when a pin object may call back. Who comes then gets a RuntimeError.
+ * when a pin object may call back. Who comes then gets a RuntimeError; only `started` answers.
  */
 #include "binding.h"
 #include "write_tracker.h"
@@ -18,7 +18,8 @@ struct tracker {
     PyObject *memory; /* holds the buffer */
     uint64_t iova;
     uint64_t granularity;
-    bool busy;
+    uintptr_t busy;    /* 1 while a call has the engine */
+    uintptr_t started; /* as the last such call left it */
 };
 
 /* ---- making ---- */
@@ -108,15 +109,22 @@ static PyObject *tracker_locate(PyObject *type, PyObject *buffer)
 
 static int enter(struct tracker *self)
 {
-    if (self->busy) {
+    if (!ib_shared_swap(&self->busy, 0, 1)) {
         PyErr_SetString(
             PyExc_RuntimeError,
             "the write tracker is in use: another thread's call, or a pin object called "
             "from collect(), has not returned");
         return -1;
     }
-    self->busy = true;
     return 0;
+}
+
+static void leave(struct tracker *self)
+{
+    uintptr_t started = iova_write_tracker_started(self->engine);
+
+    ib_shared_swap(&self->started, !started, started);
+    ib_shared_swap(&self->busy, 1, 0);
 }
 
 static void raise_os_error(int error, const char *text)
@@ -176,9 +184,10 @@ static PyObject *tracker_start(struct tracker *self, PyObject *unused)
         return NULL;
     }
     Py_BEGIN_ALLOW_THREADS rc = iova_write_tracker_start(self->engine);
-    Py_END_ALLOW_THREADS self->busy = false;
+    Py_END_ALLOW_THREADS enum iova_write_tracker_step step = iova_write_tracker_step(self->engine);
+    leave(self);
     if (rc < 0) {
-        raise_os_error(rc, reason(iova_write_tracker_step(self->engine), rc));
+        raise_os_error(rc, reason(step, rc));
         return NULL;
     }
     return ib_none();
@@ -201,7 +210,7 @@ static PyObject *tracker_stop(struct tracker *self, PyObject *unused)
         return NULL;
     }
     Py_BEGIN_ALLOW_THREADS iova_write_tracker_stop(self->engine);
-    Py_END_ALLOW_THREADS self->busy = false;
+    Py_END_ALLOW_THREADS leave(self);
     return ib_none();
 }
 
@@ -234,6 +243,7 @@ static int collect(struct tracker *self, struct ib_bitmap *bitmap,
                    struct iova_bitmap_report *report)
 {
     int rc = iova_write_tracker_begin(self->engine, bitmap->engine);
+    struct ib_turn turn;
 
     if (rc < 0) {
         raise_begin(rc);
@@ -245,7 +255,12 @@ static int collect(struct tracker *self, struct ib_bitmap *bitmap,
         {
             break;
         }
+        /* Of any length: signals are answered on the way, and another thread may come then. */
+        if (ib_turn_begin(&turn, bitmap, UINT64_MAX) < 0) {
+            return -1;
+        }
         rc = iova_write_tracker_mark(self->engine, bitmap->engine);
+        ib_turn_end(&turn);
         if (rc < 0) {
             iova_write_tracker_report(self->engine, report);
             ib_raise(self->state, iova_bitmap_geometry(bitmap->engine), rc, report, 0, 0);
@@ -311,7 +326,7 @@ static PyObject *tracker_collect(struct tracker *self, PyObject *const *args, Py
         rc = collect(self, bitmap, &report);
         ib_bitmap_end(bitmap);
     }
-    self->busy = false;
+    leave(self);
     return rc < 0 ? NULL : PyLong_FromUnsignedLongLong(report.pages);
 }
 
@@ -344,7 +359,10 @@ static PyObject *get_address(struct tracker *self, void *closure)
 static PyObject *get_started(struct tracker *self, void *closure)
 {
     (void)closure;
-    return PyBool_FromLong(iova_write_tracker_started(self->engine));
+    if (ib_shared_swap(&self->busy, 0, 1)) {
+        leave(self);
+    }
+    return PyBool_FromLong((long)ib_shared_get(&self->started));
 }
 
 static PyGetSetDef tracker_getset[] = {

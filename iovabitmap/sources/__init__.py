@@ -1,10 +1,29 @@
 """Where dirty pages come from: sources that mark what was written in an `IOVABitmap`.
 
 A source is made, which checks its arguments and arms nothing, then started by `start()` or `with`,
-and stopped by `stop()`. It has `probe()`, which says whether this machine can, and `collect(bm)`.
+and stopped by `stop()`. It has `probe()`, which says whether this machine can, `collect(bm)`, its
+range `iova` and `length`, the `granularity` that it really delivers, and `layout()`, which maps its
+range back to memory.
 """
 
+from ._address_space import Untracked
+from ._layout import LayoutRow
+from ._placement import GuestRam
 from ._probe import Probe
-from .write_tracker import LayoutRow, WriteTracker
+from .command_tracker import CommandTracker
+from .process_tracker import ProcessTracker
+from .snapshot_diff import SnapshotDiff
+from .soft_dirty import SoftDirty
+from .write_tracker import WriteTracker
 
-__all__ = ["LayoutRow", "Probe", "WriteTracker"]
+__all__ = [
+    "CommandTracker",
+    "GuestRam",
+    "LayoutRow",
+    "Probe",
+    "ProcessTracker",
+    "SnapshotDiff",
+    "SoftDirty",
+    "Untracked",
+    "WriteTracker",
+]

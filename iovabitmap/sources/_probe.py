@@ -1,6 +1,11 @@
 """The answer of a source's `probe()`."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Probe(NamedTuple):
@@ -24,3 +29,12 @@ class Probe(NamedTuple):
 
     def __bool__(self) -> bool:
         return self.ok
+
+
+def probed(round_trip: Callable[[], Probe]) -> Probe:
+    """What a round trip says, or in words what it failed with. Never raises."""
+    try:
+        return round_trip()
+    except Exception as error:
+        reason = error.strerror if isinstance(error, OSError) else None
+        return Probe(False, reason or repr(error))

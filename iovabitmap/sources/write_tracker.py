@@ -4,30 +4,18 @@ from __future__ import annotations
 
 import mmap
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from .. import _core
+from ._layout import LayoutRow
 from ._page_size import page_size_at
-from ._probe import Probe
+from ._probe import Probe, probed
 
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self, SupportsIndex
 
     from typing_extensions import Buffer
-
-
-class LayoutRow(NamedTuple):
-    """One piece of a source's IOVA space, and the memory that it stands for.
-
-    `iova` and `length` in bytes, `address` in the process `pid`, `name` of the piece.
-    """
-
-    iova: int
-    length: int
-    address: int
-    pid: int
-    name: str
 
 
 class WriteTracker(_core._WriteTracker):
@@ -87,11 +75,7 @@ class WriteTracker(_core._WriteTracker):
 
         Never raises. The reason says what is missing.
         """
-        try:
-            return _round_trip()
-        except Exception as error:
-            reason = error.strerror if isinstance(error, OSError) else None
-            return Probe(False, reason or repr(error))
+        return probed(_round_trip)
 
     def layout(self) -> list[LayoutRow]:
         """Which memory the IOVA space stands for: one row, the buffer in this process."""

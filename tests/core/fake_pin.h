@@ -221,10 +221,13 @@ static inline void fake_shut(const struct fake_pin *fake)
     }
 }
 
-/* The bitmap's statistics are those that the fake kept itself. */
+/* The bitmap's statistics are those that the fake kept itself, and it is sound. */
 static inline void fake_check_stats(const struct fake_pin *fake, const struct iova_bitmap *bitmap)
 {
     const struct iova_bitmap_stats *stats = iova_bitmap_stats(bitmap);
+    const char *broken;
+
+    CHECK(iova_bitmap_validate(bitmap, true, &broken) == 0, "broken: %s", broken);
 
     CHECK_EQ(stats->pins, fake->pins);
     CHECK_EQ(stats->unpins, fake->unpins);

@@ -112,11 +112,14 @@ static void test_random(uint64_t seed)
             CHECK(faults, "failed with %d", rc);
             CHECK(report.length > 0 && report.iova >= BASE, "at %" PRIu64, report.iova);
             const uint64_t stop = (report.iova - BASE) / PAGE_SIZE;
+            uint64_t newly = 0;
             for (uint64_t bit = 0; bit < nbits; bit++) {
                 bool want = marked[bit] && bit < stop ? value : before[bit];
                 CHECK(bit_of(&fake, bit) == want, "bit %" PRIu64 ", stopped at %" PRIu64, bit,
                       stop);
+                newly += want && !before[bit];
             }
+            CHECK_EQ(report.pages, newly);
             look(&fake, nbits, before);
             fake_shut(&fake);
         }
@@ -221,6 +224,24 @@ static void test_bad_rows(void)
     fake_free(&fake, bitmap);
 }
 
+/* An empty array may be anywhere, NULL included, as that of an empty harvest is. */
+static void test_no_rows(void)
+{
+    struct fake_pin fake = fake_make(1);
+    struct iova_bitmap *bitmap = fake_bitmap(&fake, &fake_ops, 1000, 2000, 1, 0, 1);
+    struct iova_bitmap_report report = {9, 9, 9};
+    struct iova_bitmap_ranges found = {0};
+    uint64_t bad = 99;
+
+    CHECK_EQ(iova_bitmap_set_ranges(bitmap, NULL, 0, 0, &bad, &report), 0);
+    CHECK_EQ(iova_bitmap_clear_ranges(bitmap, NULL, 0, 0, &bad, &report), 0);
+    CHECK_EQ(iova_bitmap_set_pages(bitmap, NULL, 0, 0, &bad, &report), 0);
+    CHECK_EQ(iova_bitmap_put_back(bitmap, &found, &report), 0);
+    CHECK(report.pages == 0 && report.length == 0, "%" PRIu64 " pages", report.pages);
+    CHECK(bad == 99 && fake.calls == 0, "%" PRIu64 " pins", fake.calls);
+    fake_free(&fake, bitmap);
+}
+
 int main(void)
 {
     host = iova_bitmap_host_page_size();
@@ -232,5 +253,6 @@ int main(void)
     }
     test_windows_once();
     test_bad_rows();
+    test_no_rows();
     return check_result();
 }

@@ -22,7 +22,7 @@ static uint64_t seed = 20240229;
 /* Bit n of the bytes from `bytes` on, the slow and plain way. */
 static unsigned bit_at(const uint8_t *bytes, uint64_t n)
 {
-    return bytes[n / 8] / (1u << n % 8) % 2;
+    return iova_atomic_load8(&bytes[n / 8]) / (1u << n % 8) % 2; /* a neighbour may mark it */
 }
 
 static uint64_t count_ones(const uint8_t *bytes, unsigned skip, uint64_t nbits)

@@ -123,6 +123,30 @@ static void check_room(const char *what, const uint64_t *numbers, size_t n, size
     }
 }
 
+/* The numbers of the words that are not 0, and nothing written beyond the room there is. */
+static void check_not_zero(const struct iova_kernels *kernels, const uint8_t *words, size_t nwords)
+{
+    enum { GUARD = 0xabcd };
+    uint16_t list[MOST_WORDS + IOVA_LIST_SLACK + 1];
+    size_t want = 0;
+
+    list[nwords + IOVA_LIST_SLACK] = GUARD;
+    size_t count = kernels->not_zero(words, nwords, list);
+    for (size_t i = 0; i < nwords; i++) {
+        bool some = false;
+        for (size_t k = 0; k < 8; k++) {
+            some = some || words[8 * i + k] != 0;
+        }
+        if (some) {
+            CHECK(want < count, "%s: a word is missing", kernels->name);
+            CHECK_EQ(list[want], i);
+            want++;
+        }
+    }
+    CHECK_EQ(count, want);
+    CHECK_EQ(list[nwords + IOVA_LIST_SLACK], GUARD);
+}
+
 static void check_reading(const struct iova_kernels *kernels, const uint8_t *words, size_t nwords)
 {
     const uint64_t position = below(2) ? below(1000) : below(UINT64_MAX >> 12) << 6;
@@ -151,6 +175,7 @@ static void check_reading(const struct iova_kernels *kernels, const uint8_t *wor
         }
         CHECK_EQ(kernels->uniform(words, nwords, one ? UINT64_MAX : 0), same / 64);
     }
+    check_not_zero(kernels, words, nwords);
 }
 
 static unsigned combined(unsigned operation, unsigned a, unsigned b)
@@ -280,12 +305,77 @@ static void try_single(const struct iova_kernels *const *all, size_t n, size_t n
     }
 }
 
+/* Whether Linux says that the CPU has all of these. Elsewhere nobody does, and an emulator shows
+ * its host's. */
+static bool cpu_has(const char *const *features, size_t n)
+{
+    static char flags[8192];
+#if defined(__x86_64__) || defined(__i386__)
+    FILE *info = fopen("/proc/cpuinfo", "r");
+#else
+    FILE *info = NULL;
+#endif
+
+    flags[0] = '\0';
+    while (info != NULL && strncmp(flags, "flags", 5) != 0 &&
+           fgets(flags, sizeof(flags), info) != NULL) {
+    }
+    if (info != NULL) {
+        fclose(info);
+    }
+    for (size_t i = 0; i < n; i++) {
+        const char *at = strstr(flags, features[i]);
+        const size_t length = strlen(features[i]);
+        while (at != NULL && (at[-1] != ' ' || (at[length] != ' ' && at[length] != '\n'))) {
+            at = strstr(at + length, features[i]);
+        }
+        if (at == NULL) {
+            return false;
+        }
+    }
+    return n > 0;
+}
+
+/* What the CPU has is there, and nothing else; names are in the order of speed. */
+static void test_variants(const struct iova_kernels *const *all, size_t n)
+{
+    static const char *const avx2[] = {"avx2", "bmi1", "bmi2", "popcnt"};
+    static const char *const avx512[] = {
+        "avx512f",    "avx512bw",     "avx512vl", "avx512_vpopcntdq",
+        "avx512vbmi", "avx512_vbmi2", "bmi2"};
+    const bool has[] = {cpu_has(avx2, 4), cpu_has(avx512, 7)};
+    size_t at = 0;
+
+    CHECK(n >= 1 && all[0] == &iova_kernels_portable, "%zu variants", n);
+    CHECK(strcmp(all[0]->name, "portable") == 0, "%s", all[0]->name);
+    for (unsigned i = 0; i < 2; i++) {
+        if (has[i]) {
+            const char *const name = i == 0 ? "avx2" : "avx512";
+            at++;
+            CHECK(at < n && strcmp(all[at]->name, name) == 0, "%s is not at %zu", name, at);
+        }
+    }
+    CHECK(at + 1 == n || strcmp(all[n - 1]->name, "neon") == 0, "%zu variants, not %zu", n, at + 1);
+}
+
+/* Valgrind is a CPU of its own, of which the system's list of features says nothing. */
+static bool under_valgrind(void)
+{
+    const char *const preloaded = getenv("LD_PRELOAD");
+
+    return preloaded != NULL && strstr(preloaded, "vgpreload") != NULL;
+}
+
 int main(void)
 {
     const struct iova_kernels *all[4];
     const size_t n = iova_kernels_available(all);
 
-    CHECK(n >= 1 && all[0] == &iova_kernels_portable, "%zu variants", n);
+    if (under_valgrind()) {
+        printf("not looked at which variants there are: this is valgrind's CPU\n");
+    } else {
+        test_variants(all, n);
+    }
     in[0] = area_map(PAGES_IN);
     in[1] = area_map(PAGES_IN);
     out = area_map(PAGES_OUT + 1);

@@ -308,6 +308,7 @@ int main(void)
     }
     find_locked(&area, locked);
     locks = locked[0];
+    mlock_ops->unpin(NULL, (uintptr_t)area.bytes, 1); /* of what no bitmap pinned */
     area_unmap(&area);
 
     test_overlap();

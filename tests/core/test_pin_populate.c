@@ -234,7 +234,7 @@ int main(void)
     page = iova_bitmap_host_page_size();
     int rc = iova_bitmap_pin_backend("populate", &populate);
     if (rc == -ENOTSUP) {
-        check_skip("this kernel has no MADV_POPULATE_WRITE (it came with Linux 5.14)");
+        check_skip("no MADV_POPULATE_WRITE (it came with Linux 5.14; emulators may lack it)");
     }
     CHECK_EQ(rc, 0);
     test_prefix();

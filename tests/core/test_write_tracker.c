@@ -297,6 +297,8 @@ static void test_errors(void)
     CHECK_EQ(iova_write_tracker_new(memory, page, 0, 3 * page, &tracker), -EINVAL);
     CHECK_EQ(iova_write_tracker_new(memory, 2, UINT64_MAX, page, &tracker), -EOVERFLOW);
     CHECK_EQ(iova_write_tracker_new(memory, UINT64_MAX, 0, page, &tracker), -EOVERFLOW);
+    CHECK_EQ(iova_write_tracker_new((void *)(UINTPTR_MAX - page), page, 0, page, &tracker),
+             -EOVERFLOW);
     CHECK(tracker == NULL, "made in spite of an error");
 
     CHECK_EQ(iova_write_tracker_new(memory, 4 * page, 0, page, &tracker), 0);

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-import iovabitmap as ib
 from support.memory import HOST_PAGE, Arena, needs_mprotect
 from support.pins import require
+from support.under_test import engine_only, ib
 
 KIB, MIB = 1 << 10, 1 << 20
 BASE, PAGE_SIZE = 0x1000000, 2048
@@ -76,35 +76,44 @@ def test_matrix(case, pgoff, order):
 
 # --- longer than a window ----------------------------------------------------------------------
 
-OVER_ONE_WINDOW = 2 * MIB + 16
-OVER_TWO_WINDOWS = 4 * MIB + 1
+LONGER = [(1, 16), (2, 1)]  # so many windows, and so many bytes: 2 MiB + 16, 4 MiB + 1
 OFFSETS = [*range(9), 4081]
 
 
+@pytest.fixture
+def window_pages(implementation) -> int:
+    """2 MiB, where a page has 4 KiB. The model would take minutes for so much."""
+    return 512 if implementation == "engine" else 4
+
+
 @pytest.mark.parametrize("pgoff", OFFSETS)
-@pytest.mark.parametrize("nbytes", [OVER_ONE_WINDOW, OVER_TWO_WINDOWS])
+@pytest.mark.parametrize("windows, more", LONGER)
 @pytest.mark.parametrize("pin", ["none", "populate"])
-def test_one_set_over_the_whole_range(nbytes, pgoff, pin):
+def test_one_set_over_the_whole_range(windows, more, pgoff, pin, window_pages):
     require(pin)
+    nbytes = windows * window_pages * HOST_PAGE + more
     arena = Arena(nbytes, pgoff % HOST_PAGE)
-    bm = ib.alloc(BASE, nbytes * 8 * PAGE_SIZE, PAGE_SIZE, arena.data, pin=pin)
+    length = nbytes * 8 * PAGE_SIZE
+    bm = ib.alloc(BASE, length, PAGE_SIZE, arena.data, pin=pin, window_pages=window_pages)
     assert bm.nbytes == nbytes
     bm.set(bm.iova, bm.length)
     assert (arena.data == 0xFF).all()
     assert bm.count() == nbytes * 8
     assert bm.ranges().tolist() == [[bm.iova, bm.length]]
     after_the_first = max(0, nbytes - (bm.window_pages * HOST_PAGE - arena.address % HOST_PAGE))
-    windows = 1 + -(-after_the_first // (bm.window_pages * HOST_PAGE))
-    assert bm.stats.moves == windows == len(list(bm.windows()))
+    taken = 1 + -(-after_the_first // (bm.window_pages * HOST_PAGE))
+    assert bm.stats.moves == taken == len(list(bm.windows()))
     bm.free()
     arena.assert_guards()
 
 
 @pytest.mark.parametrize("pgoff", OFFSETS)
-@pytest.mark.parametrize("nbytes", [OVER_ONE_WINDOW, OVER_TWO_WINDOWS])
-def test_sets_of_twenty_pages_across_the_end_of_a_window(nbytes, pgoff):
+@pytest.mark.parametrize("windows, more", LONGER)
+def test_sets_of_twenty_pages_across_the_end_of_a_window(windows, more, pgoff, window_pages):
+    nbytes = windows * window_pages * HOST_PAGE + more
     arena = Arena(nbytes, pgoff % HOST_PAGE)
-    bm = ib.alloc(BASE, nbytes * 8 * PAGE_SIZE, PAGE_SIZE, arena.data)
+    length = nbytes * 8 * PAGE_SIZE
+    bm = ib.alloc(BASE, length, PAGE_SIZE, arena.data, window_pages=window_pages)
     ends = [w.base_index for w in bm.windows()][1:]
     assert ends
     for end in ends:
@@ -173,6 +182,7 @@ def test_large_page_sizes(shift, odd):
     arena.assert_guards()
 
 
+@engine_only.size
 def test_more_pages_than_32_bits_can_count():
     """Memory of its own, of which only the pages that are used are ever there."""
     page_size, nbits = 512, 2**33 + 77

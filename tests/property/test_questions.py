@@ -1,5 +1,5 @@
-"""Questions and batch operations at random against the oracle: odd bases, offsets and lengths, all
-backends. Kept short: the whole file runs once for each variant of the inner loops.
+"""Questions and batch operations of the engine at random against the model: odd bases, offsets and
+lengths, all backends. Kept short: the whole file runs once for each variant of the inner loops.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 import iovabitmap as ib
 from support import scripts
 from support.driver import Pair, plain
+from support.expected import TOP, Expected
 from support.memory import HOST_PAGE
-from support.model import TOP, Model
 from support.pins import require
 
 MAX_BYTES = 3 * HOST_PAGE
@@ -27,14 +27,14 @@ DENSITIES = (0, 1 / 3000, 1 / 100, 0.05, 0.5, 0.95, 1 - 1 / 500, 1)
 def fill(generator: np.random.Generator, pair: Pair) -> None:
     """New content, of one density or with stretches of several: whole words and blocks of nothing,
     of everything and of noise."""
-    bits, at = pair.model.bits, 0
+    bits, at = np.zeros(pair.model.nbits, bool), 0
     longest = generator.choice((70, 600, 40_000, bits.size))
     while at < bits.size:
         stop = at + int(generator.integers(1, longest + 1))
         piece = bits[at:stop]
         piece[:] = generator.random(piece.size) < generator.choice(DENSITIES)
         at = stop
-    pair.arena.data[:] = pair.model.memory(pair.arena.initial)
+    pair.fill(bits)
 
 
 def make_pair(rng: random.Random, backend: str, max_bytes: int = MAX_BYTES) -> Pair:
@@ -47,17 +47,17 @@ def make_pair(rng: random.Random, backend: str, max_bytes: int = MAX_BYTES) -> P
     )
 
 
-def part(rng: random.Random, model: Model) -> tuple:
+def part(rng: random.Random, pair: Pair) -> tuple:
     """Mostly a part that is inside; sometimes all, sometimes what sticks out."""
     kind = rng.randrange(8)
     if kind == 0:
         return None, None
-    return scripts.anywhere(rng, model) if kind == 1 else scripts.inside(rng, model)
+    return scripts.anywhere(rng, pair) if kind == 1 else scripts.inside(rng, pair)
 
 
-def rows_for(rng: random.Random, model: Model) -> list[tuple[int, int]]:
+def rows_for(rng: random.Random, pair: Pair) -> list[tuple[int, int]]:
     place = scripts.anywhere if rng.random() < 0.2 else scripts.inside
-    rows = [place(rng, model) for _ in range(rng.choice((0, 1, 3, 40)))]
+    rows = [place(rng, pair) for _ in range(rng.choice((0, 1, 3, 40)))]
     order = rng.randrange(3)
     return sorted(rows, reverse=order == 1) if order else rows
 
@@ -66,26 +66,27 @@ def step(rng: random.Random, pair: Pair) -> None:
     model = pair.model
     kind = rng.randrange(12)
     if kind < 5:
-        pair.ask(rng.choice(QUESTIONS), *part(rng, model))
+        pair.ask(rng.choice(QUESTIONS), *part(rng, pair))
     elif kind == 5:
-        pair.ask("ranges", *part(rng, model), dirty=False)
+        pair.ask("ranges", *part(rng, pair), dirty=False)
     elif kind == 6:
         dirty, batch = rng.random() < 0.5, rng.choice((1, 2, 7, 512, 65536))
-        pair.iter_ranges(*part(rng, model), dirty=dirty, batch=batch)
+        pair.iter_ranges(*part(rng, pair), dirty=dirty, batch=batch)
     elif kind == 7:
-        start = rng.choice((model.end, scripts.inside(rng, model)[0]))
+        start = rng.choice((model.end, scripts.inside(rng, pair)[0]))
         if start < TOP:
-            pair.find(start, rng.random() < 0.5)
+            pair.ask(rng.choice(("find_dirty", "find_clean")), start)
     elif kind == 8:
         bins = rng.choice((1, 2, 3, 64, model.nbits, model.nbits + 1, rng.randint(1, 5000)))
         pair.ask("histogram", min(bins, 20_000))
         pair.ask("to_text")
     elif kind == 9:
-        pair.mark_rows(rng.random() < 0.6, rows_for(rng, model), clip=rng.random() < 0.5)
+        name = "set_ranges" if rng.random() < 0.6 else "clear_ranges"
+        pair.ask(name, rows_for(rng, pair), clip=rng.random() < 0.5)
     elif kind == 10:
-        pair.ask("set_pages", [scripts.inside(rng, model)[0] for _ in range(rng.randrange(50))])
+        pair.ask("set_pages", [scripts.inside(rng, pair)[0] for _ in range(rng.randrange(50))])
     else:
-        pair.ask("read_and_clear", *part(rng, model))
+        pair.ask("read_and_clear", *part(rng, pair))
 
 
 @pytest.mark.parametrize("backend", scripts.BACKENDS)
@@ -116,7 +117,7 @@ def test_two_bitmaps_of_one_geometry(seed):
     for _ in range(5):
         fill(generator, a)
         fill(generator, b)
-        x, y = a.model.bits.copy(), b.model.bits.copy()
+        x, y = a.bits, b.bits
         for name, bits in (("and", x & y), ("or", x | y), ("xor", x ^ y), ("sub", x & ~y)):
             made = getattr(a.bm, f"__{name}__")(b.bm)
             assert np.array_equal(made.to_mask(), bits)
@@ -125,15 +126,14 @@ def test_two_bitmaps_of_one_geometry(seed):
         wanted = {"appeared": x & ~y, "disappeared": y & ~x, "common": x & y}
         for name, bits in wanted.items():
             assert getattr(diff, name) == int(bits.sum())
-            rows = Model(*geometry, bits=bits).rows()
+            rows = Expected(*geometry, bits=bits).rows()
             assert plain(getattr(diff, f"{name}_ranges")()) == rows
         for one in (a, b):
             one.compare(passes_known=False)
         into, other = rng.choice(((a, b), (b, a)))
         name = rng.choice(("and", "or", "xor", "sub"))
-        p, q = into.model.bits, other.model.bits
-        p[:] = {"and": p & q, "or": p | q, "xor": p ^ q, "sub": p & ~q}[name]
         assert getattr(into.bm, f"__i{name}__")(other.bm) is into.bm
+        assert getattr(into.model, f"__i{name}__")(other.model) is into.model
         for one in (a, b):
             one.compare(passes_known=False)
 
@@ -151,13 +151,11 @@ def test_merging_any_geometries(seed):
         length = min(rng.randint(1, 2 * a.model.length), TOP - low, 4000 << shift, TOP - 1)
         b = Pair(low, length, 1 << shift, pgoff=rng.randrange(HOST_PAGE), window_pages=1)
         fill(generator, b)
-        rows = a.model.rows()
-        b.both(partial(b.bm.merge, a.bm), partial(b.model.merge, rows), passes_known=False)
+        b.both(partial(b.bm.merge, a.bm), partial(b.model.merge, a.model), passes_known=False)
         a.compare(passes_known=False)
-        scaled = Model(a.model.iova, a.model.length, 1 << shift) if shift else None
-        if scaled is not None and scaled.nbits < 1 << 20:
-            scaled.merge(rows)
-            assert plain(a.bm.rescale(1 << shift).ranges()) == scaled.rows()
+        if ib.nbytes_for(a.model.length, 1 << shift) < 1 << 17:
+            scaled = a.bm.rescale(1 << shift).ranges()
+            assert plain(scaled) == a.model.rescale(1 << shift).ranges()
 
 
 # --- hypothesis ----------------------------------------------------------------------------------
@@ -170,11 +168,11 @@ def bitmaps(draw):
     length = min((nbits - 1) * page_size + draw(st.integers(1, page_size)), TOP - 1)
     iova = draw(st.one_of(st.just(TOP - length), st.integers(0, TOP - length)))
     pair = Pair(iova, length, page_size, pgoff=draw(st.integers(0, HOST_PAGE - 1)), pin="fault")
-    pair.model.bits[:] = False
+    bits = np.zeros(nbits, bool)
     for _ in range(draw(st.integers(0, 6))):
-        first = draw(st.integers(0, pair.model.nbits - 1))
-        pair.model.bits[first : first + draw(st.integers(1, 200))] = draw(st.booleans())
-    pair.arena.data[:] = pair.model.memory(pair.arena.initial)
+        first = draw(st.integers(0, nbits - 1))
+        bits[first : first + draw(st.integers(1, 200))] = draw(st.booleans())
+    pair.fill(bits)
     return pair
 
 
@@ -189,8 +187,8 @@ def test_every_question(data):
         pair.ask(name, first, length)
     pair.ask("ranges", first, length, dirty=False)
     pair.iter_ranges(first, length, batch=data.draw(st.integers(1, 5)))
-    pair.find(first, True)
-    pair.find(first, False)
+    pair.ask("find_dirty", first)
+    pair.ask("find_clean", first)
     pair.ask("histogram", data.draw(st.integers(1, 4000)))
     pair.ask("to_text")
     text = pair.bm.to_text()

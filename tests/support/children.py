@@ -1,7 +1,7 @@
 """Runs a piece of Python in a child process, for what may kill a process or must change its rights.
 
 The child sees the same packages as the parent. Its source is a function's body or a script's text,
-so a test stays in one place.
+so a test stays in one place. It runs over the implementation that the test runs over.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import signal
 import subprocess
 import sys
 import textwrap
+
+from . import under_test
 
 TIMEOUT_S = 300  # only against a child that hangs
 
@@ -45,11 +47,15 @@ class Result:
 
 def run_child(source: str, *arguments: str, **variables: str) -> Result:
     """Runs `source` (dedented) with `arguments` in sys.argv[1:], and more environment `variables`.
+    Nothing is imported from the folder that the tests are run in: it may hold another build.
     Print a line before each step that may kill, flushed: the last one names the culprit."""
     path = os.pathsep.join(p for p in sys.path if p)
     environment = dict(os.environ, PYTHONPATH=path, **variables)
+    if under_test.ib.name != under_test.NAMES[0]:
+        environment[under_test.VARIABLE] = under_test.ib.name
+        source = source.replace("import iovabitmap as ib", "from support.under_test import ib")
     done = subprocess.run(
-        [sys.executable, "-c", PREAMBLE + textwrap.dedent(source), *arguments],
+        [sys.executable, "-P", "-c", PREAMBLE + textwrap.dedent(source), *arguments],
         env=environment,
         capture_output=True,
         text=True,

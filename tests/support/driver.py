@@ -1,8 +1,9 @@
-"""Runs an operation on the engine and on the oracle, and compares everything that can be seen.
+"""Runs an operation on the engine and on the model, and compares everything that can be seen.
 
-`Pair` holds a bitmap over an `Arena` and a `Model` of it. After each operation: the result or the
-exception and its attributes, every byte of the bitmap and of the guards, the present window, the
-statistics, and (with a pin object) each call of pin and unpin.
+`Pair` holds a bitmap over an `Arena`, and a model of it over one that has the same content at the
+same offset in its page. After each operation: the result or the exception and its attributes, every
+byte of the bitmap and of the guards, the present window, the statistics, and (with a pin object)
+each call of pin and unpin; and the bitmap says that it is sound.
 
 An operation fails when its pins do; `complete` then repeats the same call until it is done, as a
 caller would.
@@ -13,198 +14,176 @@ from __future__ import annotations
 import numpy as np
 
 import iovabitmap as ib
+from iovabitmap.model import ModelBitmap
 
 from .memory import HOST_PAGE, Arena
-from .model import Model, OutOfRange, PinFailed
 from .pins import FaultyPin
 
 CALLS_UNTIL_DONE = 200
 
-# What the oracle calls the engine's methods, where the names differ.
-ORACLES = {
-    "ranges": "rows",
-    "to_text": "text",
-    "read_and_clear": "harvest",
-    "set_pages": "mark_pages",
-}
-
 
 def plain(answer):
-    """An answer as the oracle gives it: lists, and a tuple for each row."""
+    """An answer as the model gives it: lists, and a tuple for each row."""
     if not isinstance(answer, np.ndarray):
         return answer
     if answer.ndim == 2:
         assert answer.dtype == np.uint64 and answer.shape[1] == 2
         return [tuple(row) for row in answer.tolist()]
-    assert answer.ndim == 1 and answer.dtype in (np.uint64, np.int64)
+    assert answer.ndim == 1 and answer.dtype in (np.uint64, np.int64, np.bool_)
     return answer.tolist()
 
 
+def outcome(call) -> tuple:
+    """What a call returned, or the exception with all that it says, and the exception."""
+    try:
+        return plain(call()), None
+    except ib.IOVARangeError as error:
+        return (ib.IOVARangeError, str(error), error.iova, error.length), error
+    except ib.PinError as error:
+        return (ib.PinError, error.errno, error.iova, error.length, error.newly), error
+
+
 class Pair:
-    """`pin` is "fault" for a pin object, or the name of a built-in backend."""
+    """`pin` is "fault" for a pin object, or the name of a built-in backend of the engine."""
 
     def __init__(
         self, iova, length, page_size, *, pgoff=0, window_pages=None, pin="none", seed=1
     ) -> None:
-        self.arena = Arena(ib.nbytes_for(length, page_size), pgoff, content=None, seed=seed)
-        self.pin = FaultyPin() if pin == "fault" else pin
-        self.model = Model(
-            iova,
-            length,
-            page_size,
-            address=self.arena.address,
-            window_pages=window_pages,
-            pin=FaultyPin() if pin == "fault" else None,
-        )
-        self.model.bits[:] = np.unpackbits(self.arena.initial, bitorder="little")[
-            : self.model.nbits
-        ]
+        nbytes = ib.nbytes_for(length, page_size)
+        self.pgoff = pgoff
+        self.arena = Arena(nbytes, pgoff, content=None, seed=seed)
+        self.twin = Arena(nbytes, pgoff, seed=seed)
+        self.twin.data[:] = self.arena.data
+        faulty = pin == "fault"
+        self.pins = [FaultyPin(), FaultyPin()] if faulty else []
+        engine_pin, model_pin = self.pins or (pin, "none")
         self.bm = ib.IOVABitmap(
-            iova, length, page_size, self.arena.data, window_pages=window_pages, pin=self.pin
+            iova, length, page_size, self.arena.data, window_pages=window_pages, pin=engine_pin
         )
+        self.model = ModelBitmap(
+            iova, length, page_size, self.twin.data, window_pages=window_pages, pin=model_pin
+        )
+        # Where they may differ in how often they pin: how often the engine did so more, and the
+        # most pages that either held.
+        self.more_pins = self.high = 0
         assert self.bm.nbytes == self.model.nbytes and self.bm.nbits == self.model.nbits
         self.compare()
+
+    @property
+    def bits(self) -> np.ndarray:
+        """The pages of the model: a copy, one bool each."""
+        return np.array(self.model.to_mask(), bool)
+
+    def fill(self, bits) -> None:
+        """New content for both, without operations; bits that stand for no page stay."""
+        now = np.unpackbits(self.twin.data, bitorder="little")
+        now[: self.bm.nbits] = bits
+        self.twin.data[:] = self.arena.data[:] = np.packbits(now, bitorder="little")
 
     # --- what is compared -----------------------------------------------------------------------
 
     def compare(self, *, passes_known=True) -> None:
         """`passes_known` is False for operations that may read the bits more than once."""
-        model, bm = self.model, self.bm
-        expected = model.memory(self.arena.initial)
-        if not np.array_equal(self.arena.data, expected):
-            where = int(np.flatnonzero(self.arena.data != expected)[0])
+        if not np.array_equal(self.arena.data, self.twin.data):
+            where = int(np.flatnonzero(self.arena.data != self.twin.data)[0])
             raise AssertionError(
-                f"byte {where} of {model.nbytes} is {self.arena.data[where]:#04x}, "
-                f"not {expected[where]:#04x} (nbits {model.nbits})"
+                f"byte {where} of {self.bm.nbytes} is {self.arena.data[where]:#04x}, "
+                f"the model's {self.twin.data[where]:#04x} (nbits {self.bm.nbits})"
             )
         self.arena.assert_guards()
-        assert bm.window == model.window
+        self.twin.assert_guards()
+        self.bm.validate()
+        self.model.validate()
+        assert self.bm.window == self.model.window
         if not passes_known:
             self._adopt_counts()
-        assert tuple(bm.stats) == model.stats
-        if isinstance(self.pin, FaultyPin):
-            assert not self.pin.errors, self.pin.errors
-            assert self.pin.log == model.pin.log
-            assert self.pin.pinned_pages == bm.stats.pinned_pages
+        self._compare_accounts()
 
     def _adopt_counts(self) -> None:
         """Pins of a reading operation: any number, all given back, moves and the present window
         untouched."""
-        stats, model = self.bm.stats, self.model
-        assert stats.pins - model.pins == stats.unpins - model.unpins >= 0
-        assert stats.peak_pinned_pages <= max(model.peak, model.pinned + model.window_pages)
-        model.pins, model.unpins = stats.pins, stats.unpins
-        model.peak = stats.peak_pinned_pages
-        if isinstance(self.pin, FaultyPin):
-            model.pin.log[:] = self.pin.log
+        a, b = self.bm.stats, self.model.stats
+        self.more_pins = a.pins - b.pins
+        most = max(self.high, b.pinned_pages + self.bm.window_pages)
+        self.high = max(a.peak_pinned_pages, b.peak_pinned_pages)
+        assert self.high <= most
+        for pin in self.pins:
+            pin.log.clear()
+
+    def _compare_accounts(self) -> None:
+        a, b = self.bm.stats, self.model.stats
+        assert (a.pins, a.unpins) == (b.pins + self.more_pins, b.unpins + self.more_pins)
+        assert (a.pinned_pages, a.moves) == (b.pinned_pages, b.moves)
+        assert max(a.peak_pinned_pages, self.high) == max(b.peak_pinned_pages, self.high)
+        self.high = max(a.peak_pinned_pages, self.high)
+        logs = []
+        for pin, arena in zip(self.pins, (self.arena, self.twin), strict=False):
+            assert not pin.errors, pin.errors
+            assert pin.pinned_pages == a.pinned_pages
+            logs.append([(what, at - arena.address, *rest) for what, at, *rest in pin.log])
+            pin.log.clear()
+        assert logs == [] or logs[0] == logs[1]
 
     def load(self, outcomes=(), bad_pages=()) -> None:
         """Plans the faults of the next operations, the same for both. `bad_pages` count from the
         host page that holds the first byte of the bitmap."""
-        if isinstance(self.pin, FaultyPin):
-            page = self.arena.data.ctypes.data
-            page -= page % HOST_PAGE
-            bad = [page + n * HOST_PAGE for n in bad_pages]
-            self.pin.load(outcomes, bad)
-            self.model.pin.load(outcomes, bad)
+        for pin, arena in zip(self.pins, (self.arena, self.twin), strict=False):
+            page = arena.address - self.pgoff
+            pin.load(outcomes, [page + n * HOST_PAGE for n in bad_pages])
 
     # --- running --------------------------------------------------------------------------------
 
-    def both(self, engine, oracle, *, passes_known=True):
-        """Calls both; returns (result, failure of the oracle or None)."""
-        failure = expected = None
-        try:
-            expected = oracle()
-        except (OutOfRange, PinFailed) as error:
-            failure = error
-        try:
-            result = engine()
-        except ib.IOVARangeError as error:
-            assert isinstance(failure, OutOfRange), f"unexpected {error!r}, oracle: {failure!r}"
-            assert (error.iova, error.length) == (failure.iova, failure.length)
-            assert failure.row is None or str(error).startswith(f"row {failure.row}: ")
-        except ib.PinError as error:
-            assert isinstance(failure, PinFailed), f"unexpected {error!r}, oracle: {failure!r}"
-            assert error.errno == failure.errno
-            assert (error.iova, error.length) == (failure.iova, failure.length)
-            assert error.newly == failure.newly
-        else:
-            assert failure is None, f"the engine returned {result!r}, the oracle raised {failure!r}"
-            assert result == expected
+    def both(self, engine, model, *, passes_known=True):
+        """Calls both; the engine's result or what its exception says, and that exception."""
+        expected, _ = outcome(model)
+        result, error = outcome(engine)
+        assert result == expected
         self.compare(passes_known=passes_known)
-        return expected, failure
+        return result, error
 
-    def complete(self, engine, oracle) -> None:
-        """Runs, and repeats the same call as long as pins fail."""
+    def call(self, name: str, *args, passes_known=True, **options):
+        """Calls this method of both."""
+        return self.both(
+            lambda: getattr(self.bm, name)(*args, **options),
+            lambda: getattr(self.model, name)(*args, **options),
+            passes_known=passes_known,
+        )
+
+    def _complete(self, call) -> None:
+        """Repeats the same call as long as pins fail."""
         for _ in range(CALLS_UNTIL_DONE):
-            _, failure = self.both(engine, oracle)
-            if not isinstance(failure, PinFailed):
+            _, error = call()
+            if not isinstance(error, ib.PinError):
                 return
-            assert failure.length > 0
+            assert error.length > 0
         raise AssertionError("still failing")
+
+    def complete(self, name: str, *args, **options) -> None:
+        """Calls this method of both until no pin fails."""
+        self._complete(lambda: self.call(name, *args, **options))
 
     # --- operations -----------------------------------------------------------------------------
 
-    def set(self, iova, length, clip=False) -> None:
-        def oracle():
-            self.model.mark(True, iova, length, clip)
-
-        self.complete(lambda: self.bm.set(iova, length, clip=clip), oracle)
-
-    def clear(self, iova, length, clip=False) -> None:
-        def oracle():
-            try:
-                self.model.mark(False, iova, length, clip)
-            except PinFailed as error:
-                error.newly = 0  # clear records no page as dirty
-                raise
-
-        self.complete(lambda: self.bm.clear(iova, length, clip=clip), oracle)
-
-    def test_and_set(self, iova, length) -> None:
-        self.complete(
-            lambda: self.bm.test_and_set(iova, length),
-            lambda: self.model.mark(True, iova, length),
-        )
-
-    def test(self, iova) -> None:
-        self.complete(lambda: self.bm.test(iova), lambda: self.model.test(iova))
-
-    def count(self, iova=None, length=None) -> None:
-        self.complete(lambda: self.bm.count(iova, length), lambda: self.model.count(iova, length))
-
-    def reset(self) -> None:
-        self.complete(self.bm.reset, self.model.reset)
-
     def walk(self) -> None:
         """for_each(by_window=True): the pieces, the window during each call, the last one stays."""
-        calls: list = []
 
-        def visit(bm, iova, length, opaque):
-            assert bm is self.bm and opaque is calls
-            assert bm.window[:2] == (iova, length)
-            calls.append((iova, length))
+        def walk(bm):
+            calls: list = []
 
-        def engine():
-            calls.clear()
-            assert self.bm.for_each(visit, calls, by_window=True) == 0
+            def visit(seen, iova, length, opaque):
+                assert seen is bm and opaque is calls
+                assert bm.window[:2] == (iova, length)
+                calls.append(bm.window)
+
+            assert bm.for_each(visit, calls, by_window=True) == 0
             return calls
 
-        self.complete(engine, self.model.walk)
+        self._complete(lambda: self.both(lambda: walk(self.bm), lambda: walk(self.model)))
 
     def ask(self, name: str, *args, **options) -> None:
-        """A question that the oracle answers by the same name. No faults planned: how often the
-        bits are read is the engine's own affair."""
+        """A question. No faults planned: how often the bits are read is the engine's own affair."""
         self.load()
-
-        def engine():
-            return plain(getattr(self.bm, name)(*args, **options))
-
-        oracle = getattr(self.model, ORACLES.get(name, name))
-        self.both(engine, lambda: oracle(*args, **options), passes_known=False)
-
-    def ranges(self, iova=None, length=None) -> None:
-        self.ask("ranges", iova, length)
+        self.call(name, *args, passes_known=False, **options)
 
     def iter_ranges(self, iova=None, length=None, *, dirty=True, batch=65536) -> None:
         self.load()
@@ -216,52 +195,35 @@ class Pair:
                 found += plain(rows)
             return found
 
-        self.both(engine, lambda: self.model.rows(iova, length, dirty), passes_known=False)
+        def model():
+            return self.model.ranges(iova, length, dirty=dirty)
 
-    def find(self, start: int, dirty: bool) -> None:
-        self.load()
-        engine = self.bm.find_dirty if dirty else self.bm.find_clean
-        self.both(lambda: engine(start), lambda: self.model.find(start, dirty), passes_known=False)
-
-    def mark_rows(self, value: bool, rows, clip=False) -> None:
-        """set_ranges, or clear_ranges."""
-        self.load()
-        engine = self.bm.set_ranges if value else self.bm.clear_ranges
-        self.both(
-            lambda: engine(rows, clip=clip),
-            lambda: self.model.mark_rows(value, rows, clip),
-            passes_known=False,
-        )
-
-    def mask(self) -> None:
-        self.load()
-        self.both(lambda: self.bm.to_mask().tolist(), self.model.bits.tolist, passes_known=False)
+        self.both(engine, model, passes_known=False)
 
     def copy(self) -> None:
         """A copy equals the bitmap until one of them changes, and has memory of its own."""
         self.load()
 
-        def engine():
-            twin = self.bm.copy()
-            assert twin == self.bm and twin.pin == "none"
-            assert twin.window_pages == self.bm.window_pages and twin.window is None
-            bits = twin.to_mask()
+        def twin_of(bm):
+            twin = bm.copy()
+            assert twin == bm and twin.pin == "none"
+            assert twin.window_pages == bm.window_pages and twin.window is None
+            text, dirty = twin.to_text(), twin.any()
             twin.reset()
-            assert (twin == self.bm) is not bool(bits.any())
-            return bits.tolist()
+            assert (twin == bm) is not dirty
+            return text
 
-        self.both(engine, self.model.bits.tolist, passes_known=False)
+        self.both(lambda: twin_of(self.bm), lambda: twin_of(self.model), passes_known=False)
 
     def windows(self) -> None:
-        self.both(lambda: list(map(tuple, self.bm.windows())), self.model.windows)
+        self.both(lambda: list(self.bm.windows()), lambda: list(self.model.windows()))
 
     def finish(self) -> None:
         """Frees, and nothing may be left pinned."""
-        self.model.release()
+        self.model.free()
         self.bm.free()
-        assert tuple(self.bm.stats) == self.model.stats
+        self._compare_accounts()
         assert self.bm.stats.pins == self.bm.stats.unpins and self.bm.stats.pinned_pages == 0
-        if isinstance(self.pin, FaultyPin):
-            assert self.pin.log == self.model.pin.log
-            self.pin.assert_balanced()
+        for pin in self.pins:
+            pin.assert_balanced()
         self.arena.assert_guards()

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import errno
 import sys
+import threading
 from collections import Counter, deque
 
 import pytest
 
-import iovabitmap as ib
-
 from .memory import HOST_PAGE, Region
+from .under_test import ib
 
 PAGE_BITS = HOST_PAGE * 8  # bits in a host page
 LOCKED_PAGES = 12  # more than any test locks at once, less than the usual limit of 64 KiB
@@ -66,6 +66,7 @@ class RecordingPin:
         self.log: list[tuple] = []
         self.held: Counter = Counter()
         self.errors: list[str] = []
+        self._lock = threading.Lock()  # threads may share a bitmap
 
     def deliver(self, address: int, npages: int) -> int:
         return npages
@@ -74,15 +75,17 @@ class RecordingPin:
         if address % HOST_PAGE or npages < 1:
             self.errors.append(f"pin({address:#x}, {npages})")
         delivered = self.deliver(address, npages)
-        self.log.append(("pin", address, npages, delivered))
-        self.held[address, delivered] += 1
+        with self._lock:
+            self.log.append(("pin", address, npages, delivered))
+            self.held[address, delivered] += 1
         return delivered
 
     def unpin(self, address: int, npages: int) -> None:
-        self.log.append(("unpin", address, npages))
-        if self.held[address, npages] < 1:
-            self.errors.append(f"unpin({address:#x}, {npages}) was not pinned")
-        self.held[address, npages] -= 1
+        with self._lock:
+            self.log.append(("unpin", address, npages))
+            if self.held[address, npages] < 1:
+                self.errors.append(f"unpin({address:#x}, {npages}) was not pinned")
+            self.held[address, npages] -= 1
 
     @property
     def pinned_pages(self) -> int:

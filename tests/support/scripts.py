@@ -11,8 +11,8 @@ import errno
 import random
 
 from .driver import Pair
+from .expected import TOP
 from .memory import HOST_PAGE
-from .model import TOP, Model
 
 BACKENDS = ("none", "populate", "mlock", "fault")
 
@@ -33,22 +33,24 @@ def geometry(rng: random.Random, max_bytes: int) -> tuple[int, int, int]:
     return iova, length, page_size
 
 
-def interesting_bit(rng: random.Random, model: Model) -> int:
+def interesting_bit(rng: random.Random, pair: Pair) -> int:
     """A bit of the bitmap: anywhere, at its edges, or where a window may end."""
+    model = pair.model
     kind = rng.randrange(4)
     if kind == 0:
         bit = rng.choice((0, model.nbits - 1))
     elif kind == 1:
-        boundary = HOST_PAGE * rng.randint(0, 8) - model.address % HOST_PAGE
+        boundary = HOST_PAGE * rng.randint(0, 8) - pair.pgoff
         bit = boundary * 8 + rng.randint(-20, 20)
     else:
         bit = rng.randrange(model.nbits)
     return min(max(bit, 0), model.nbits - 1)
 
 
-def inside(rng: random.Random, model: Model) -> tuple[int, int]:
+def inside(rng: random.Random, pair: Pair) -> tuple[int, int]:
     """A range inside the bitmap's, mostly not aligned to pages."""
-    low, high = sorted((interesting_bit(rng, model), interesting_bit(rng, model)))
+    model = pair.model
+    low, high = sorted((interesting_bit(rng, pair), interesting_bit(rng, pair)))
     if rng.random() < 0.5:
         high = min(low + rng.randint(0, 70), model.nbits - 1)
     start = model.iova + low * model.page_size
@@ -61,11 +63,12 @@ def inside(rng: random.Random, model: Model) -> tuple[int, int]:
     return start, stop - start
 
 
-def anywhere(rng: random.Random, model: Model) -> tuple[int, int]:
+def anywhere(rng: random.Random, pair: Pair) -> tuple[int, int]:
     """A range that is inside, sticks out, lies outside, wraps, or is empty."""
+    model = pair.model
     kind = rng.randrange(10)
     if kind < 6:
-        return inside(rng, model)
+        return inside(rng, pair)
     around = 2 * model.length
     if kind == 6:
         return rng.randrange(TOP), 0
@@ -91,7 +94,6 @@ def outcomes(rng: random.Random) -> list:
 
 def step(rng: random.Random, pair: Pair) -> None:
     """One operation, any of them."""
-    model = pair.model
     if rng.random() < 0.5:
         pair.load(outcomes(rng))
     else:
@@ -99,34 +101,34 @@ def step(rng: random.Random, pair: Pair) -> None:
     kind = rng.randrange(100)
     clip = rng.random() < 0.5
     if kind < 30:
-        pair.set(*anywhere(rng, model), clip)
+        pair.complete("set", *anywhere(rng, pair), clip=clip)
     elif kind < 50:
-        pair.clear(*anywhere(rng, model), clip)
+        pair.complete("clear", *anywhere(rng, pair), clip=clip)
     elif kind < 65:
-        pair.test_and_set(*anywhere(rng, model))
+        pair.complete("test_and_set", *anywhere(rng, pair))
     elif kind < 72:
-        pair.test(anywhere(rng, model)[0])
+        pair.complete("test", anywhere(rng, pair)[0])
     elif kind < 80:
-        pair.count(*rng.choice((anywhere(rng, model), (None, None))))
+        pair.complete("count", *rng.choice((anywhere(rng, pair), (None, None))))
     elif kind < 88:
-        pair.ranges(*rng.choice((anywhere(rng, model), (None, None))))
+        pair.ask("ranges", *rng.choice((anywhere(rng, pair), (None, None))))
     elif kind < 91:
         pair.walk()
     elif kind < 94:
-        pair.mask()
+        pair.ask("to_mask")
     elif kind < 96:
         pair.copy()
     elif kind < 98:
         pair.windows()
     else:
-        pair.reset()
+        pair.complete("reset")
 
 
 def ordered(rng: random.Random, pair: Pair, order: str, times: int) -> None:
     """Marks `times` ranges in ascending, descending or random order."""
-    spans = [inside(rng, pair.model) for _ in range(times)]
+    spans = [inside(rng, pair) for _ in range(times)]
     if order != "random":
         spans.sort(reverse=order == "backward")
     for span in spans:
         pair.load(outcomes(rng) if rng.random() < 0.2 else ())
-        pair.set(*span, rng.random() < 0.5)
+        pair.complete("set", *span, clip=rng.random() < 0.5)

@@ -8,11 +8,11 @@ import operator
 import numpy as np
 import pytest
 
-import iovabitmap as ib
 from support.driver import plain
+from support.expected import TOP, Expected
 from support.memory import HOST_PAGE, Arena
-from support.model import TOP, Model
 from support.pins import FaultyPin, RecordingPin, bit_for_each_address, small_bitmap
+from support.under_test import ib
 
 # name: (new bitmap, in place, what it means)
 OPERATIONS = {
@@ -57,7 +57,7 @@ def test_in_place(name, pgoffs):
     for nbits in (1, 9, 64, 1003, 2 * BITS + 61):
         (a, b), (mine, other) = pair(nbits, pgoffs, window_pages=1)
         wanted = OPERATIONS[name][2](a.to_mask(), b.to_mask())
-        model = Model(5, nbits, 1, bits=wanted)
+        model = Expected(5, nbits, 1, bits=wanted)
         c = a
         c = OPERATIONS[name][1](c, b)
         assert c is a

@@ -16,10 +16,10 @@ import tempfile
 import numpy as np
 import pytest
 
-import iovabitmap as ib
 from support.children import run_child
 from support.memory import HOST_PAGE, Arena, Region, needs_linux, needs_mprotect
 from support.pins import PAGE_BITS, assert_pin_fails, bit_for_each_address, require
+from support.under_test import ib
 
 
 @pytest.fixture

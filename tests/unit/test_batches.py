@@ -11,11 +11,11 @@ import random
 import numpy as np
 import pytest
 
-import iovabitmap as ib
 from support.driver import plain
+from support.expected import TOP, Expected
 from support.memory import HOST_PAGE, Arena
-from support.model import TOP, Model
 from support.pins import FaultyPin, RecordingPin, bit_for_each_address, require
+from support.under_test import ib
 
 BASE = 16  # so that addresses fit in a signed byte
 ROWS = [(16, 3), (100, 1), (40, 0), (60, 10), (65, 1), (30, 30)]
@@ -28,8 +28,8 @@ def bitmap(length=110, pin="none"):
 
 
 def marked(rows) -> list:
-    model = Model(BASE, 110, 1)
-    model.mark_rows(True, rows)
+    model = Expected(BASE, 110, 1)
+    model.mark(rows)
     return model.bits.tolist()
 
 
@@ -342,8 +342,8 @@ def test_pins_are_the_windows_touched(pin):
     windows = rng.sample(range(32), 24)
     starts = [rng.choice(windows) * BITS + rng.randrange(BITS - 64) for _ in range(3000)]
     rows = [(start, rng.randint(1, 64)) for start in starts]
-    model = Model(0, bm.nbits, 1)
-    model.mark_rows(True, rows)
+    model = Expected(0, bm.nbits, 1)
+    model.mark(rows)
     for times, call in enumerate(
         (
             lambda: bm.set_ranges(np.array(rows, np.uint64)),
@@ -397,13 +397,13 @@ def test_a_failing_pin_says_from_where_on_nothing_was_done(bad_page, value):
         error = caught.value
         assert error.errno == errno.EFAULT
         assert (error.iova, error.iova + error.length) == (first, 3 * BITS + 95)
-        done = Model(0, bm.nbits, 1)
-        done.mark_rows(True, [row for row in rows if row[0] < bad_page * BITS])
+        done = Expected(0, bm.nbits, 1)
+        done.mark([row for row in rows if row[0] < bad_page * BITS])
         assert np.array_equal(bm.view(), np.packbits(done.bits == value, bitorder="little"))
         assert not value or error.newly in (0, int(done.bits.sum()))
     pin.load()
     call(rows)
-    done.mark_rows(True, rows)
+    done.mark(rows)
     assert np.array_equal(bm.view(), np.packbits(done.bits == value, bitorder="little"))
     bm.free()
     pin.assert_balanced()

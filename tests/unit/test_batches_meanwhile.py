@@ -10,8 +10,8 @@ import pytest
 
 import iovabitmap as ib
 from support.children import run_child
+from support.expected import TOP
 from support.memory import Arena
-from support.model import TOP
 from support.pins import RecordingPin
 
 

@@ -13,8 +13,8 @@ from multiprocessing import shared_memory
 import numpy as np
 import pytest
 
-import iovabitmap as ib
 from support.memory import address_of
+from support.under_test import engine_only, ib
 
 NBYTES = 24  # of each buffer here; the bitmap covers all of it
 
@@ -105,12 +105,19 @@ def test_shared_memory():
         memory.unlink()
 
 
-@pytest.mark.parametrize("dtype", ["u1", "i1", "u2", ">u4", "f8", "?", "S3", "M8[s]"])
+@pytest.mark.parametrize("dtype", ["u1", "i1", "u2", ">u4", "f8", "?", "S3"])
 def test_numpy(dtype):
     data = np.zeros(NBYTES // np.dtype(dtype).itemsize, dtype)
     check(data, lambda: data.tobytes())
 
 
+@engine_only.buffers
+def test_numpy_types_that_buffers_have_no_format_for():
+    data = np.zeros(NBYTES // 8, "M8[s]")
+    check(data, lambda: data.tobytes())
+
+
+@engine_only.buffers
 def test_numpy_in_c_and_fortran_order():
     """The order of bytes in memory counts, not the one of indices."""
     plain = np.zeros((2, 3, 4), np.uint8)
@@ -197,6 +204,7 @@ def test_read_only_and_strided(data):
         ib.IOVABitmap(0, 64, 1, data)
 
 
+@engine_only.buffers
 def test_read_only_and_strided_numpy_keep_the_cause():
     read_only = np.zeros(NBYTES, np.uint8)
     read_only.flags.writeable = False
@@ -293,6 +301,7 @@ def test_a_mapping_cannot_be_closed_while_held():
     memory.close()
 
 
+@engine_only.buffers
 def test_a_memoryview_cannot_be_released_while_held():
     view = memoryview(bytearray(NBYTES))
     bm = over(view)

@@ -8,10 +8,10 @@ import pickle
 import numpy as np
 import pytest
 
-import iovabitmap as ib
+from support.expected import TOP
 from support.memory import HOST_PAGE, Arena, address_of
-from support.model import TOP
 from support.pins import RecordingPin, small_bitmap
+from support.under_test import ib
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 COPIES = {

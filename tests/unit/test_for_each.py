@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-import iovabitmap as ib
 from support.memory import HOST_PAGE, Arena
 from support.pins import FaultyPin
+from support.under_test import ib
 
 FORMS = pytest.mark.parametrize("by_window", [False, True], ids=["whole", "by window"])
 

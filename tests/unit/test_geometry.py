@@ -8,9 +8,9 @@ import operator
 import numpy as np
 import pytest
 
-import iovabitmap as ib
+from support.expected import TOP, Expected
 from support.memory import HOST_PAGE, Arena
-from support.model import TOP, Model
+from support.under_test import ib
 
 GEOMETRIES = [
     (0, 1, 1),
@@ -49,7 +49,7 @@ class Index:
 
 @pytest.mark.parametrize("iova, length, page_size", GEOMETRIES)
 def test_attributes(iova, length, page_size):
-    model = Model(iova, length, page_size)
+    model = Expected(iova, length, page_size)
     arena = Arena(model.nbytes, 3)
     for bm in (
         ib.alloc(iova, length, page_size, arena.data),
@@ -163,7 +163,7 @@ def test_alloc_touches_no_byte_and_pins_nothing(recording_pin):
 
 @pytest.mark.parametrize("iova, length, page_size", GEOMETRIES)
 def test_nbytes_for(iova, length, page_size):
-    assert ib.nbytes_for(length, page_size) == Model(0, length, page_size).nbytes
+    assert ib.nbytes_for(length, page_size) == Expected(0, length, page_size).nbytes
 
 
 def test_nbytes_for_at_the_edges():

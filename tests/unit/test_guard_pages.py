@@ -12,10 +12,10 @@ import random
 import numpy as np
 import pytest
 
-import iovabitmap as ib
 from support.children import run_child
 from support.memory import HOST_PAGE, needs_mprotect
 from support.pins import require
+from support.under_test import ib
 
 pytestmark = needs_mprotect
 

@@ -10,11 +10,11 @@ import threading
 import numpy as np
 import pytest
 
-import iovabitmap as ib
-from support.driver import Pair, plain
+from support.driver import plain
+from support.expected import TOP, Expected
 from support.memory import HOST_PAGE, Arena
-from support.model import TOP, Model
 from support.pins import FaultyPin, RecordingPin, bit_for_each_address, small_bitmap
+from support.under_test import engine_only, ib
 
 BASE, PAGE = 0x1800, 4096  # of small_bitmap()
 BITS = HOST_PAGE * 8
@@ -85,17 +85,17 @@ def test_the_present_window_stays_and_pins_balance():
 @pytest.mark.parametrize("below, above", [(0, 0), (1, 77), (0x1800, 4096)])
 def test_into_any_bitmap_that_covers_this_one(page_size, below, above):
     bm = small_bitmap()
-    rows = plain(bm.ranges())
-    start = bm.iova - below
-    into = Pair(start, bm.end + above - start, page_size, window_pages=1)
-    assert bm.read_and_clear(into=into.bm) is None
-    into.model.merge(rows)
-    into.compare(passes_known=False)
-    assert not bm.any()
-    bm.set(bm.end - 1, 1)
-    bm.read_and_clear(bm.end - PAGE, PAGE, into=into.bm)
-    into.compare(passes_known=False)
-    assert not bm.any()
+    start, end = bm.iova - below, bm.end + above
+    arena = Arena(ib.nbytes_for(end - start, page_size), 3, content=None)
+    into = ib.alloc(start, end - start, page_size, arena.data, window_pages=1)
+    expected = Expected(start, end - start, page_size, bits=into.to_mask())
+    for rows in (plain(bm.ranges()), [(bm.end - 1, 1)]):
+        bm.set_ranges(rows)
+        bm.read_and_clear(rows[0][0], into=into)
+        expected.mark(rows)
+        assert np.array_equal(arena.data, expected.memory(arena.initial))
+        assert not bm.any()
+    arena.assert_guards()
 
 
 def test_into_keeps_what_a_part_leaves():
@@ -148,8 +148,8 @@ def filled(npages, seed, **options):
 
 
 def rows_marked(rows, bm) -> np.ndarray:
-    model = Model(bm.iova, bm.length, bm.page_size)
-    model.mark_rows(True, plain(rows))
+    model = Expected(bm.iova, bm.length, bm.page_size)
+    model.mark(plain(rows))
     return model.bits
 
 
@@ -281,6 +281,7 @@ def test_into_another_whose_pins_never_come():
 # --- others meanwhile ----------------------------------------------------------------------------
 
 
+@engine_only.threads
 @pytest.mark.parametrize("pgoff", [0, 3])
 @pytest.mark.parametrize("target", ["rows", "into"])
 def test_every_mark_is_in_one_harvest_or_left(target, pgoff):
@@ -332,6 +333,7 @@ def test_every_mark_is_in_one_harvest_or_left(target, pgoff):
     arena.assert_guards()
 
 
+@engine_only.threads
 def test_into_while_another_marks_the_target():
     """Marks in the target are not lost while a harvest arrives in the same words."""
     nbits = 1 << 17
@@ -375,8 +377,8 @@ def test_merge_counts_new_pages_only():
 @pytest.mark.parametrize("page_size", [1, 2048, 4096, 8192, 2**20, 2**63])
 def test_rescale(page_size):
     bm = small_bitmap()
-    model = Model(bm.iova, bm.length, page_size)
-    model.merge(plain(bm.ranges()))
+    model = Expected(bm.iova, bm.length, page_size)
+    model.mark(plain(bm.ranges()))
     new = bm.rescale(page_size)
     assert (new.iova, new.length, new.page_size) == (bm.iova, bm.length, page_size)
     assert new.to_mask().tolist() == model.bits.tolist()

@@ -9,11 +9,11 @@ import weakref
 
 import pytest
 
-import iovabitmap as ib
 from support.children import run_child
+from support.expected import TOP
 from support.memory import needs_mprotect
-from support.model import TOP
 from support.pins import RecordingPin, small_bitmap
+from support.under_test import ib
 
 # --- free --------------------------------------------------------------------------------------
 
@@ -130,6 +130,8 @@ def test_freeing_while_the_arguments_are_read():
             "for_each": lambda bm: bm.for_each(lambda *_: None, by_window=Frees(bm)),
             "view": lambda bm: bm.view(Frees(bm)),
         }
+        if not hasattr(ib, "__path__"):
+            del CALLS["view"]  # the model knows two names, not what numpy.dtype makes of others
         for name, call in CALLS.items():
             print(name, flush=True)
             bm = ib.IOVABitmap(0, 4096 * 64)

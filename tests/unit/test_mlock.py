@@ -14,6 +14,7 @@ import pytest
 from support.children import run_child
 from support.memory import HOST_PAGE, Region, locked_kib, needs_linux
 from support.pins import PAGE_BITS, assert_pin_fails, bit_for_each_address, require
+from support.under_test import ib  # noqa: F401 - for both implementations
 
 PAGE_KIB = HOST_PAGE // 1024
 
@@ -173,6 +174,7 @@ class TestMlock:
             if os.geteuid() == 0:
                 os.setgroups([])
                 os.setresgid(65534, 65534, 65534)
+                ib.IOVABitmap  # loads the engine, whose file another user may not read
                 os.setresuid(65534, 65534, 65534)
             start = locked()
 

@@ -7,9 +7,9 @@ import gc
 
 import pytest
 
-import iovabitmap as ib
 from support.memory import HOST_PAGE, Arena
 from support.pins import AnsweringPin, FaultyPin, RecordingPin
+from support.under_test import ib
 
 
 def bitmap(pin, npages=4, pgoff=0, window_pages=512, content=0):

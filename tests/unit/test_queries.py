@@ -7,9 +7,9 @@ import gc
 import numpy as np
 import pytest
 
-import iovabitmap as ib
+from support.expected import TOP, Expected
 from support.memory import HOST_PAGE, Arena, address_of
-from support.model import TOP, Model
+from support.under_test import ib
 
 BASE = 0x100800
 
@@ -18,7 +18,7 @@ def random_bitmap(nbits=100, page_size=4096, base=BASE, part=0, seed=1, density=
     """A bitmap and its model, both with the same random pages dirty."""
     arena = Arena((nbits + 7) // 8, 4081 % HOST_PAGE, content=None, seed=seed)
     bits = np.random.default_rng(seed).random(nbits) < density
-    model = Model(base, nbits * page_size - part, page_size, bits=bits)
+    model = Expected(base, nbits * page_size - part, page_size, bits=bits)
     arena.data[:] = model.memory(arena.initial)
     return ib.alloc(base, model.length, page_size, arena.data), model, arena
 

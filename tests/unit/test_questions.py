@@ -9,12 +9,12 @@ import errno
 import numpy as np
 import pytest
 
-import iovabitmap as ib
 from support.driver import Pair
+from support.expected import TOP
 from support.memory import HOST_PAGE, Arena
-from support.model import TOP
 from support.others import scribbling
 from support.pins import FaultyPin, assert_pin_fails, bit_for_each_address, small_bitmap
+from support.under_test import engine_only, ib
 
 BASE, PAGE = 0x1800, 4096  # of small_bitmap(): 100 pages, the last a part of one
 DIRTY = (0, 7, 8, 50, 51, 99)
@@ -234,6 +234,7 @@ def test_histogram_is_every_page_once(nbits):
     pair.finish()
 
 
+@engine_only.size
 def test_histogram_with_about_as_many_bins_as_pages():
     memory = np.zeros(2**20, np.uint8)
     bm = bit_for_each_address(memory, "none")
@@ -315,6 +316,7 @@ def test_a_failing_pin_names_the_part_not_seen(name):
 # --- others meanwhile ----------------------------------------------------------------------------
 
 
+@engine_only.threads
 @pytest.mark.parametrize("dirty", [True, False])
 def test_find_goes_on_where_a_word_changes_meanwhile(dirty):
     """A word is dirty at one moment and clean at the next; the last page is always as wanted."""

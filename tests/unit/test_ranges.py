@@ -9,12 +9,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-import iovabitmap as ib
 from support.driver import Pair, plain
+from support.expected import Expected
 from support.memory import HOST_PAGE, Arena
-from support.model import Model
 from support.others import scribbling
 from support.pins import small_bitmap
+from support.under_test import engine_only, ib
 
 BASE, PAGE = 0x1800, 4096  # of small_bitmap()
 BLOCK = 512 * 64  # bits that are worked on at once, in the smallest of the engine's blocks
@@ -109,7 +109,7 @@ def test_out_is_filled_and_its_filled_part_returned():
 def test_nothing_behind_the_array_is_written():
     rng = np.random.default_rng(3)
     for nbits in (100, 4000, 3 * BLOCK + 5):
-        model = Model(0, nbits, 1, bits=rng.random(nbits) < 0.3)
+        model = Expected(0, nbits, 1, bits=rng.random(nbits) < 0.3)
         bm = ib.alloc(0, nbits, 1, np.packbits(model.bits, bitorder="little"))
         wanted = model.rows()
         for spare in (0, 1, 2, 5, 33, 200):
@@ -137,7 +137,7 @@ def test_the_number_needed_for_many():
     rng = np.random.default_rng(5)
     for nbits in (1000, BLOCK - 3, 4 * BLOCK + 17):
         for density in (0.001, 0.1, 0.5, 0.999):
-            model = Model(9, nbits * PAGE, PAGE, bits=rng.random(nbits) < density)
+            model = Expected(9, nbits * PAGE, PAGE, bits=rng.random(nbits) < density)
             bm = ib.alloc(9, nbits * PAGE, PAGE, np.packbits(model.bits, bitorder="little"))
             wanted = model.rows()
             for have in {0, 1, len(wanted) // 2, len(wanted) - 1} - {-1, len(wanted)}:
@@ -224,6 +224,7 @@ def test_batches_are_full_and_add_up(batch, dirty):
     assert all(rows.dtype == np.uint64 and rows.ndim == 2 for rows in found)
 
 
+@engine_only.pair
 @pytest.mark.parametrize("batch", [1, 3, 512, 1000])
 @pytest.mark.parametrize("backend", ["none", "fault"])
 def test_a_run_is_never_split(batch, backend):
@@ -232,8 +233,8 @@ def test_a_run_is_never_split(batch, backend):
     nbytes = 3 * HOST_PAGE
     pair = Pair(0x77, nbytes * 8 * PAGE - 7, PAGE, pgoff=77, window_pages=1, pin=backend)
     lengths = rng.choice((1, 2, 63, 64, 65, 3000), 4000)
-    pair.model.bits[:] = np.repeat(np.arange(lengths.size) % 2 == 0, lengths)[: pair.model.nbits]
-    pair.arena.data[:] = pair.model.memory(pair.arena.initial)
+    bits = np.repeat(np.arange(lengths.size) % 2 == 0, lengths)
+    pair.fill(bits[: pair.model.nbits])
     pair.iter_ranges(batch=batch)
     pair.iter_ranges(batch=batch, dirty=False)
     pair.iter_ranges(0x77 + 5 * PAGE + 9, 50_000 * PAGE, batch=batch)
@@ -291,6 +292,7 @@ def test_keywords_only():
 # --- others meanwhile ----------------------------------------------------------------------------
 
 
+@engine_only.threads
 @pytest.mark.parametrize("pgoff", [0, 3])
 def test_rows_stay_well_formed_while_others_write(pgoff):
     rng = np.random.default_rng(1)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
-import iovabitmap as ib
+from support.expected import TOP
 from support.memory import HOST_PAGE, Arena
-from support.model import TOP
+from support.under_test import ib
 
 BASE, PAGES = 0x100000, 20  # 20 pages: the last byte has four bits that stand for nothing
 END = BASE + PAGES * 4096
@@ -258,6 +260,11 @@ def test_a_range_that_wraps(iova, length, base):
     raises_out_of_range(lambda: bm.test_and_set(iova, length), iova, length)
     raises_out_of_range(lambda: bm.count(iova, length), iova, length)
     raises_out_of_range(lambda: bm.ranges(iova, length), iova, length)
+    text = f"range {iova:#x} (+{length:#x}) ends beyond 2**64"
+    with pytest.raises(ib.IOVARangeError, match=f"^{re.escape(text)}$"):
+        bm.set(iova, length)
+    with pytest.raises(ib.IOVARangeError, match=f"^row 1: {re.escape(text)}$"):
+        bm.set_ranges([(base, 1), (iova, length)])
     assert not arena.data.any()
 
 

@@ -239,7 +239,7 @@ def test_what_another_process_wrote(kind):
             "import mmap, sys; m = mmap.mmap(int(sys.argv[1]), 0); "
             f"m[{20 * MIB}] = 4; m[{63 * MIB + 5}] = 0x81"
         )
-        subprocess.run([sys.executable, "-c", script, str(fd)], pass_fds=[fd], check=True)
+        subprocess.run([sys.executable, "-P", "-c", script, str(fd)], pass_fds=[fd], check=True)
         os.close(fd)
         one, last = 20 * MIB * 8 + 2, (63 * MIB + 5) * 8
         check(bm, [(one, one + 1), (last, last + 1), (last + 7, last + 8)])

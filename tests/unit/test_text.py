@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-import iovabitmap as ib
-from support.model import TOP, Model
+from support.expected import TOP, Expected
 from support.pins import RecordingPin, small_bitmap
+from support.under_test import ib
 
 GEOMETRY = (0x1800, 4096 * 100 - 100, 4096)
 
@@ -41,7 +41,7 @@ def test_random_content_there_and_back(nbits, density):
     bits = np.random.default_rng(nbits).random(nbits) < density
     bm = ib.alloc(0, nbits, 1, np.packbits(bits, bitorder="little"))
     text = bm.to_text()
-    assert text == Model(0, nbits, 1, bits=bits).text()
+    assert text == Expected(0, nbits, 1, bits=bits).text()
     assert from_text(text, nbits) == bm
 
 

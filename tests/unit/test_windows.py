@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
-import iovabitmap as ib
+from support.expected import TOP
 from support.memory import HOST_PAGE, Arena
-from support.model import TOP, Model
 from support.pins import FaultyPin, RecordingPin
+from support.under_test import ib
 
 GIB = 1 << 30
 needs_4k = pytest.mark.skipif(HOST_PAGE != 4096, reason="numbers of a host with 4 KiB pages")
 
 
 def bitmap(npages=3.5, pgoff=0, window_pages=1, pin="none", page_size=4096, base=0x1000):
-    """A bitmap of `npages` host pages of bytes, and its model."""
+    """A bitmap of `npages` host pages of bytes, and its memory."""
     nbytes = int(npages * HOST_PAGE)
     arena = Arena(nbytes, pgoff)
     length = nbytes * 8 * page_size - 1
     bm = ib.alloc(base, length, page_size, arena.data, window_pages=window_pages, pin=pin)
-    model = Model(
-        base,
-        length,
-        page_size,
-        address=arena.address,
-        window_pages=window_pages,
-    )
-    return bm, model, arena
+    return bm, arena
+
+
+def window_at(bm, arena, byte: int) -> tuple:
+    """The window that begins at a byte of the bitmap, by the rule."""
+    pgoff = (arena.address + byte) % HOST_PAGE
+    npages = min(-(-(pgoff + bm.nbytes - byte) // HOST_PAGE), bm.window_pages)
+    nbytes = min(bm.nbytes - byte, npages * HOST_PAGE - pgoff)
+    start, stop = at(bm, byte), min(at(bm, byte + nbytes), bm.end)
+    return start, stop - start, byte, pgoff, npages
 
 
 def at(bm, byte: int) -> int:
@@ -51,7 +55,7 @@ def test_a_range_of_124_gib_takes_two_windows():
 
 @needs_4k
 def test_no_page_too_many_where_the_bitmap_starts_inside_a_page():
-    bm, _, _ = bitmap(npages=2, pgoff=8, window_pages=512)
+    bm, _ = bitmap(npages=2, pgoff=8, window_pages=512)
     (window,) = bm.windows()
     assert window == (bm.iova, bm.length, 0, 8, 3)
     arena = Arena(2 * HOST_PAGE - 8, 8)
@@ -63,15 +67,16 @@ def test_no_page_too_many_where_the_bitmap_starts_inside_a_page():
 @pytest.mark.parametrize("window_pages", [1, 2, 3, 4, 512, 2**40])
 @pytest.mark.parametrize("npages", [1 / HOST_PAGE, 0.5, 1, 1.5, 2, 3.5, 8])
 def test_windows_by_the_rule(npages, window_pages, pgoff):
-    bm, model, _ = bitmap(npages, pgoff % HOST_PAGE, window_pages)
+    bm, arena = bitmap(npages, pgoff % HOST_PAGE, window_pages)
     found = list(bm.windows())
-    assert [tuple(w) for w in found] == model.windows()
+    assert found == [window_at(bm, arena, window.base_index) for window in found]
+    assert all(a.iova + a.length == b.iova for a, b in pairwise(found))
     assert found[0].iova == bm.iova and sum(w.length for w in found) == bm.length
     assert all(type(w) is ib.Window for w in found)
 
 
 def test_windows_pins_nothing_and_is_an_iterator(recording_pin):
-    bm, _, _ = bitmap(pin=recording_pin)
+    bm, _ = bitmap(pin=recording_pin)
     iterator = bm.windows()
     assert iter(iterator) is iterator
     first = next(iterator)
@@ -102,11 +107,10 @@ def test_one_window_where_a_page_is_half_the_address_space():
 
 
 def test_the_first_mark_takes_a_window_at_its_byte():
-    bm, model, _ = bitmap(pgoff=8)
+    bm, arena = bitmap(pgoff=8)
     assert bm.window is None
     bm.set(at(bm, 100) + 3 * 4096, 1)
-    model.mark(True, at(bm, 100) + 3 * 4096, 1)
-    assert bm.window == model.window and bm.window.base_index == 100 and bm.window.pgoff == 108
+    assert bm.window == window_at(bm, arena, 100) and bm.window.pgoff == 108
     assert type(bm.window) is ib.Window and type(bm.stats) is ib.Stats
     assert tuple(bm.stats) == (1, 0, 1, 1, 1)
     stats = bm.stats
@@ -121,7 +125,7 @@ def test_the_first_mark_takes_a_window_at_its_byte():
 
 @pytest.mark.parametrize("name", ["set", "clear", "test_and_set"])
 def test_an_operation_inside_uses_it_and_one_outside_moves_it(name):
-    bm, _, _ = bitmap(npages=8, window_pages=2)
+    bm, _ = bitmap(npages=8, window_pages=2)
     operation = getattr(bm, name)
     operation(at(bm, HOST_PAGE), 1)
     window = bm.window
@@ -137,7 +141,7 @@ def test_an_operation_inside_uses_it_and_one_outside_moves_it(name):
 
 
 def test_one_that_crosses_windows_moves_only_then(recording_pin):
-    bm, model, arena = bitmap(npages=5, window_pages=2, pgoff=8, pin=recording_pin)
+    bm, arena = bitmap(npages=5, window_pages=2, pgoff=8, pin=recording_pin)
     bm.set(at(bm, HOST_PAGE), 1)
     bm.set(at(bm, HOST_PAGE + 100), 8 * 4096 * 3 * HOST_PAGE)
     page = arena.address - 8
@@ -147,13 +151,17 @@ def test_one_that_crosses_windows_moves_only_then(recording_pin):
         ("pin", page + 3 * HOST_PAGE, 2, 2),
     ]
     assert bm.stats.moves == len(recording_pin.pins)
-    model.mark(True, at(bm, HOST_PAGE), 1)
-    model.mark(True, at(bm, HOST_PAGE + 100), 8 * 4096 * 3 * HOST_PAGE)
-    assert bm.window == model.window and tuple(bm.stats) == model.stats
+    assert bm.window == window_at(bm, arena, 3 * HOST_PAGE - 8) and tuple(bm.stats) == (
+        2,
+        1,
+        2,
+        2,
+        2,
+    )
 
 
 def test_backwards_each_set_moves_the_window():
-    bm, _, _ = bitmap(npages=3, window_pages=512)
+    bm, _ = bitmap(npages=3, window_pages=512)
     for byte in (2 * HOST_PAGE, HOST_PAGE, 0):
         bm.set(at(bm, byte), 1)
         assert bm.window.base_index == byte
@@ -175,7 +183,7 @@ READS = {
 
 @pytest.mark.parametrize("name", READS)
 def test_other_operations_use_a_window_of_their_own(name, recording_pin):
-    bm, _, _ = bitmap(window_pages=2, pin=recording_pin)
+    bm, _ = bitmap(window_pages=2, pin=recording_pin)
     READS[name](bm)
     assert bm.window is None and bm.stats.moves == 0
     assert bm.stats.pins == bm.stats.unpins == len(recording_pin.pins) > 0
@@ -191,7 +199,7 @@ def test_other_operations_use_a_window_of_their_own(name, recording_pin):
 
 
 def test_a_window_of_its_own_is_no_longer_than_needed(recording_pin):
-    bm, _, arena = bitmap(npages=6, window_pages=4, pin=recording_pin)
+    bm, arena = bitmap(npages=6, window_pages=4, pin=recording_pin)
     page = arena.address
     bm.test(at(bm, HOST_PAGE + 5))
     bm.count(at(bm, HOST_PAGE - 1), 8 * 4096 * 2)
@@ -206,13 +214,13 @@ def test_a_window_of_its_own_is_no_longer_than_needed(recording_pin):
 
 
 def test_for_each_without_windows_pins_nothing(recording_pin):
-    bm, _, _ = bitmap(pin=recording_pin)
+    bm, _ = bitmap(pin=recording_pin)
     assert bm.for_each(lambda *_: None) == 0
     assert recording_pin.log == [] and bm.window is None
 
 
 def test_copies_keep_window_pages_and_start_without_a_window():
-    bm, _, _ = bitmap(window_pages=3)
+    bm, _ = bitmap(window_pages=3)
     bm.set(bm.iova, 1)
     twin = bm.copy()
     assert twin.window_pages == 3 and twin.window is None and tuple(twin.stats)[4] == 0
@@ -223,7 +231,7 @@ def test_copies_keep_window_pages_and_start_without_a_window():
 
 def test_a_short_pin_makes_the_window_that_much_shorter():
     pin = FaultyPin([1])
-    bm, _, arena = bitmap(npages=4, window_pages=4, pgoff=8, pin=pin)
+    bm, arena = bitmap(npages=4, window_pages=4, pgoff=8, pin=pin)
     bm.set(bm.iova, 1)
     covered = HOST_PAGE - 8
     assert bm.window == (bm.iova, covered * 8 * 4096, 0, 8, 1)

@@ -1,0 +1,26 @@
+/*
+ * device.c - an example: a device model in C that marks what it writes in a bitmap of Python's. It
+ * knows nothing of Python: ctypes loads it and hands it the table of functions (device.py).
+ *
+ * cc -shared -fPIC -I$(python -c 'import iovabitmap; print(iovabitmap.get_include())') device.c
+ */
+#include "iovabitmap_api.h"
+
+#include <errno.h>
+
+/* Writes `count` packets of `length` bytes to a ring of `slots` slots of `stride` bytes at `ring`,
+ * and marks each. Returns 0, or the negative errno of the first mark that failed. */
+int device_receive(const struct iovabitmap_api *api, struct iova_bitmap *bitmap, uint64_t ring,
+                   uint64_t slots, uint64_t stride, uint64_t length, uint64_t count)
+{
+    if (!iovabitmap_api_fits(api)) {
+        return -ENOSYS;
+    }
+    for (uint64_t i = 0; i < count; i++) {
+        int rc = api->set(bitmap, ring + i % slots * stride, length, 0, NULL);
+        if (rc < 0) {
+            return rc;
+        }
+    }
+    return 0;
+}

@@ -1,0 +1,60 @@
+"""An example: a device model in C marks a bitmap that Python owns; ctypes brings them together.
+
+`python device.py device.so` runs it; device.c says how the library is built.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+import iovabitmap as ib
+from iovabitmap import _core
+
+CAPSULE = b"iovabitmap._core._C_API"
+VERSION = 1
+
+
+class Held(ctypes.Structure):
+    """struct iovabitmap_held."""
+
+    _fields_ = [("bitmap", ctypes.c_void_p), ("memory", ctypes.c_void_p)]
+
+
+class Api(ctypes.Structure):
+    """The head of struct iovabitmap_api: what Python itself calls. PYFUNCTYPE keeps the GIL."""
+
+    _fields_ = [
+        ("version", ctypes.c_uint32),
+        ("size", ctypes.c_uint32),
+        ("acquire", ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.POINTER(Held))),
+        ("release", ctypes.PYFUNCTYPE(None, ctypes.POINTER(Held))),
+    ]
+
+
+def table() -> Api:
+    """The library's table, checked."""
+    pointer = ctypes.pythonapi.PyCapsule_GetPointer
+    pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    api = Api.from_address(pointer(_core._C_API, CAPSULE))
+    if api.version != VERSION:
+        raise ImportError(f"iovabitmap's C interface is version {api.version}, not {VERSION}")
+    return api
+
+
+def receive(path: str, bm: ib.IOVABitmap, *ring: int) -> int:
+    """Calls device_receive() of the library at `path`, without the GIL: 0 or a negative errno."""
+    device_receive = ctypes.CDLL(path).device_receive
+    device_receive.argtypes = [ctypes.POINTER(Api), ctypes.c_void_p, *[ctypes.c_uint64] * 5]
+    api, held = table(), Held()
+    api.acquire(bm, held)
+    try:
+        return device_receive(api, held.bitmap, *ring)
+    finally:
+        api.release(held)
+
+
+if __name__ == "__main__":
+    bm = ib.IOVABitmap(0x10000, 1 << 20, 4096)
+    status = receive(sys.argv[1], bm, 0x10000, 4, 0x2000, 1500, 1000)
+    print(status, bm.to_text())

@@ -1,0 +1,63 @@
+"""What a log of dirty pages says: rates, working sets, and whether a migration would converge.
+
+Each function takes a `DirtyLog` or any iterable of (bitmap, t_start_ns, t_end_ns), and where it
+makes sense the epochs `i <= n < j` of it. Times are seconds, sizes bytes, bandwidths bytes per
+second; `units` has helpers for others.
+"""
+
+from .curves import FittedCurve, VolumeCurve, fit_saturating, uniform_volume, volume_curve
+from .precopy import (
+    Prediction,
+    Round,
+    estimate_downtime,
+    plateau,
+    precopy_table,
+    predict_precopy,
+    replay_precopy,
+    smoothed,
+    stalled,
+)
+from .rates import (
+    DirtyRate,
+    WorkingSet,
+    amplification,
+    dirty_rate,
+    expected_amplification,
+    hot_ranges,
+    reuse,
+    sampling_error,
+    working_set,
+)
+from .units import GIB, KIB, MIB, gbit_per_s, mbit_per_s, mib_per_s
+
+__all__ = [
+    "GIB",
+    "KIB",
+    "MIB",
+    "DirtyRate",
+    "FittedCurve",
+    "Prediction",
+    "Round",
+    "VolumeCurve",
+    "WorkingSet",
+    "amplification",
+    "dirty_rate",
+    "estimate_downtime",
+    "expected_amplification",
+    "fit_saturating",
+    "gbit_per_s",
+    "hot_ranges",
+    "mbit_per_s",
+    "mib_per_s",
+    "plateau",
+    "precopy_table",
+    "predict_precopy",
+    "replay_precopy",
+    "reuse",
+    "sampling_error",
+    "smoothed",
+    "stalled",
+    "uniform_volume",
+    "volume_curve",
+    "working_set",
+]

@@ -1,0 +1,283 @@
+"""Rates and sets of pages: how fast memory becomes dirty, which pages, and how often again.
+
+A number without its interval is not a dirty rate: at a longer interval the same program shows a
+smaller one, since a page counts once however often it is written.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._text import show_bytes, show_seconds
+from .series import Interval, Runs, Series, Source, as_series, joined, pages_of
+from .units import GIB, MIB
+
+
+@dataclass(frozen=True)
+class DirtyRate:
+    """Pages that were dirtied within an interval: what was counted, and the rates it gives.
+
+    >>> DirtyRate(pages=25600, page_size=4096, seconds=0.5)
+    DirtyRate(200 MiB/s: 25600 pages of 4096 bytes within 500 ms)
+    """
+
+    pages: int
+    page_size: int
+    seconds: float
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of distinct pages, the dirty volume of the interval."""
+        return self.pages * self.page_size
+
+    @property
+    def bytes_per_s(self) -> float:
+        return self.nbytes / self.seconds
+
+    @property
+    def mib_per_s(self) -> float:
+        return self.bytes_per_s / MIB
+
+    @property
+    def pages_per_s(self) -> float:
+        return self.pages / self.seconds
+
+    @property
+    def _ms(self) -> int:
+        return max(1, round(self.seconds * 1000))
+
+    def as_qemu(self) -> int:
+        """MiB/s as QEMU's calc-dirty-rate prints it in the modes dirty-bitmap and dirty-ring.
+
+        ``((pages * page_size) >> 20) * 1000 // ms``: of two integer divisions the first comes
+        before the time, so less than a whole MiB prints 0.
+        """
+        return (self.nbytes >> 20) * 1000 // self._ms
+
+    def as_qemu_migration(self) -> int:
+        """Pages per second, as QEMU's migration statistics have them: ``pages * 1000 // ms``."""
+        return self.pages * 1000 // self._ms
+
+    def __repr__(self) -> str:
+        return (
+            f"DirtyRate({self.mib_per_s:.4g} MiB/s: {self.pages} pages of {self.page_size} bytes "
+            f"within {show_seconds(self.seconds)})"
+        )
+
+    def _repr_html_(self) -> str:
+        from .. import _html
+
+        return _html.rate(self)
+
+
+def dirty_rate(log: Source, i: int | None = None, j: int | None = None) -> DirtyRate:
+    """The rate at the interval of the epochs i <= n < j: distinct pages over their time.
+
+    Parameters
+    ----------
+    log : DirtyLog or iterable of (bitmap, t_start_ns, t_end_ns)
+    i, j : int, optional
+        All epochs without them.
+
+    Examples
+    --------
+    >>> import iovabitmap as ib
+    >>> bm = ib.IOVABitmap(0, 1 << 20)
+    >>> bm.set(0, 256 * 4096)
+    >>> dirty_rate([(bm, 0, 1_000_000_000)]).mib_per_s
+    1.0
+    """
+    series = as_series(log, i, j)
+    pages = int(union_runs(series)[:, 1].sum())
+    return DirtyRate(pages, series.page_size, series.seconds)
+
+
+def union_runs(epochs: Iterable[Interval]) -> Runs:
+    """The pages dirty in any of the epochs."""
+    parts = [epoch.runs for epoch in epochs if len(epoch.runs)]
+    return joined(np.concatenate(parts)) if parts else np.empty((0, 2), np.int64)
+
+
+def _rows(runs: Runs, series: Series) -> NDArray[np.uint64]:
+    """Runs as rows (iova, length), the last one cut at the end of the range."""
+    rows = runs.astype(np.uint64) * np.uint64(series.page_size)
+    if len(rows):
+        rows[-1, 1] = min(int(rows[-1, 1]), series.length - int(rows[-1, 0]))
+    rows[:, 0] += np.uint64(series.iova)
+    return rows
+
+
+def dirty_counts(series: Series) -> NDArray[np.uint32]:
+    """In how many epochs each page was dirty."""
+    change = np.zeros(series.npages + 1, np.int32)
+    for epoch in series:  # a run of an epoch overlaps no other: each place changes once
+        change[epoch.runs[:, 0]] += 1
+        change[epoch.runs.sum(axis=1)] -= 1
+    return np.cumsum(change[:-1], dtype=np.int32).astype(np.uint32)
+
+
+def hot_ranges(
+    log: Source, i: int | None = None, j: int | None = None, *, at_least: float = 0.5
+) -> NDArray[np.uint64]:
+    """The pages that are dirty in at least this part of the epochs, as (n, 2) rows (iova, length).
+
+    `at_least` is above 0 and at most 1: 0.5 is half of all epochs.
+    """
+    series = as_series(log, i, j)
+    return _rows(_hot_runs(series, at_least), series)
+
+
+def _hot_runs(series: Series, at_least: float) -> Runs:
+    if not 0 < at_least <= 1:
+        raise ValueError(f"at_least must be above 0 and at most 1, not {at_least}")
+    hot = dirty_counts(series) >= math.ceil(at_least * len(series) - 1e-9)
+    edges = np.flatnonzero(np.diff(hot.astype(np.int8), prepend=0, append=0))
+    starts, ends = edges[::2], edges[1::2]
+    return np.stack([starts, ends - starts], axis=1).astype(np.int64)
+
+
+def reuse(log: Source, i: int | None = None, j: int | None = None) -> Any:
+    """Pages of each epoch: newly dirty, dirty again, gone, against the epoch before.
+
+    Returns a frame with one row for each epoch and the columns `seconds`, `pages`, `first` (never
+    dirty before in these epochs), `new` (not dirty in the epoch before), `again` (dirty in both)
+    and `gone` (dirty in the epoch before and not in this one); pages = new + again. It needs
+    pandas.
+    """
+    from ._extras import pandas
+
+    series = as_series(log, i, j)
+    seen = np.full(series.npages, -2, np.int32)
+    rows = []
+    before = 0
+    for number, epoch in enumerate(series):
+        pages = pages_of(epoch.runs)
+        last = seen[pages]
+        again = int((last == number - 1).sum())
+        rows.append(
+            {
+                "seconds": epoch.seconds,
+                "pages": len(pages),
+                "first": int((last == -2).sum()),
+                "new": len(pages) - again,
+                "again": again,
+                "gone": before - again,
+            }
+        )
+        seen[pages] = number
+        before = len(pages)
+    return pandas().DataFrame(rows).rename_axis("epoch")
+
+
+def amplification(x: Any, i: int | None = None, j: int | None = None) -> dict[int, float]:
+    """How much more is dirty when it is tracked in larger blocks, for blocks up to 1 GiB.
+
+    Of pages of P bytes and blocks of k pages it is ``k * (dirty blocks) / (dirty pages)``, between
+    1 and k. Blocks are counted from the base, as those of ``bm.rescale``. `x` is a bitmap, or a
+    log, whose epochs are added up.
+
+    Returns {block bytes: factor}, from the page size on, doubling; of nothing dirty each is 1.
+
+    Source: for independent pages of density p the factor is ``(1 - (1 - p)**k) / p``.
+    """
+    series = as_series([(x, 0, 1)] if hasattr(x, "rescale") else x, i, j)
+    page_size = series.page_size
+    shifts = range(max(1, (GIB // page_size).bit_length()))
+    pages = 0
+    blocks = np.zeros(len(shifts), np.int64)
+    for epoch in series:
+        pages += epoch.pages
+        first, last = epoch.runs[:, 0].copy(), epoch.runs.sum(axis=1) - 1
+        for shift in shifts:
+            same = first[1:] == last[:-1]  # a block that the run before has counted
+            blocks[shift] += int((last - first + 1).sum()) - int(same.sum())
+            first >>= 1
+            last >>= 1
+    return {
+        page_size << shift: (float((int(blocks[shift]) << shift) / pages) if pages else 1.0)
+        for shift in shifts
+    }
+
+
+def expected_amplification(k: int, p: float) -> float:
+    """That of independent pages of density p in blocks of k: ``(1 - (1 - p)**k) / p``.
+
+    >>> round(expected_amplification(512, 1e-3), 2)
+    400.86
+    """
+    if not 0 < p <= 1 or k < 1:
+        raise ValueError(f"k must be 1 or more and p above 0 and at most 1, not {k} and {p}")
+    return -math.expm1(k * math.log1p(-p)) / p if p < 1 else 1.0
+
+
+def sampling_error(p: float, n: int) -> float:
+    """The relative standard error of a dirty fraction p that is found by n sampled pages.
+
+    ``sqrt((1 - p) / (n * p))``, that of a binomial distribution.
+
+    >>> round(sampling_error(0.01, 512), 2)
+    0.44
+    """
+    if not 0 < p <= 1 or n < 1:
+        raise ValueError(f"p must be above 0 and at most 1 and n at least 1, not {p} and {n}")
+    return math.sqrt((1 - p) / (n * p))
+
+
+@dataclass(frozen=True)
+class WorkingSet:
+    """Three answers to "how much memory does it work with", in bytes.
+
+    `union`: of all pages dirtied in the window. `hot`: of the pages dirty in at least `at_least` of
+    its epochs. `plateau`: what a pre-copy over `bandwidth` bytes per second would have left again
+    and again, however long it goes on (0: it would end).
+    """
+
+    union: int
+    hot: int
+    plateau: float
+    at_least: float
+    bandwidth: float
+    seconds: float
+
+    def __repr__(self) -> str:
+        return (
+            f"WorkingSet(union {show_bytes(self.union)}, hot {show_bytes(self.hot)}, plateau "
+            f"{show_bytes(self.plateau)}, within {show_seconds(self.seconds)})"
+        )
+
+    def _repr_html_(self) -> str:
+        from .. import _html
+
+        return _html.working_set(self)
+
+
+def working_set(
+    log: Source,
+    i: int | None = None,
+    j: int | None = None,
+    *,
+    at_least: float = 0.5,
+    bandwidth: float = 1.25e9,
+) -> WorkingSet:
+    """The working set of the epochs i <= n < j in three forms: see `WorkingSet`.
+
+    `bandwidth` is in bytes per second, 10 Gbit/s by default.
+    """
+    from .curves import volume_curve
+    from .precopy import plateau
+
+    series = as_series(log, i, j)
+    return WorkingSet(
+        union=int(_rows(union_runs(series), series)[:, 1].sum()),
+        hot=int(_rows(_hot_runs(series, at_least), series)[:, 1].sum()),
+        plateau=plateau(volume_curve(series), bandwidth=bandwidth),
+        at_least=at_least,
+        bandwidth=bandwidth,
+        seconds=series.seconds,
+    )

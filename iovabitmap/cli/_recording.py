@@ -1,0 +1,128 @@
+"""Recording: epochs of a source into a log, and what there is to be said about a recording."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import iovabitmap as ib
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from iovabitmap import DirtyLog
+    from iovabitmap.sources import CommandTracker, Untracked
+
+    from ._running import Life
+    from ._schedule import Schedule
+
+# The layout is kept up to date in 1 % of the time, be the program small, or of many processes.
+DESCRIBE_RARELY = 99
+MAX_LAYOUT_ROWS, MAX_UNTRACKED = 50_000, 1_000  # of a program that forks for days; notes are small
+NOT_YET = "(yet)"  # of a process that was just started
+
+
+@dataclass
+class Tally:
+    """What a recording came to, so far. Times in nanoseconds."""
+
+    start_ns: int
+    end_ns: int
+    epochs: int = 0
+    pages: int = 0
+    last_pages: int = 0
+    last_ns: int = 0
+    look_ns: int = 0
+    look_max_ns: int = 0
+
+    def add(self, pages: int, end_ns: int, took_ns: int) -> None:
+        """An epoch that ended at `end_ns`, when a look began that took so long."""
+        self.last_ns = end_ns - self.end_ns
+        self.end_ns = end_ns
+        self.epochs += 1
+        self.pages += pages
+        self.last_pages = pages
+        self.look_ns += took_ns
+        self.look_max_ns = max(self.look_max_ns, took_ns)
+
+    @property
+    def seconds(self) -> float:
+        """From the start to the last look."""
+        return (self.end_ns - self.start_ns) / 1e9
+
+
+class Recorder:
+    """Puts what a tracked program writes into a log, an epoch for each moment of a schedule.
+
+    An epoch ends when its look begins. What is written during the look belongs to it or to the
+    next, page by page.
+    """
+
+    def __init__(self, tracker: CommandTracker, log: DirtyLog, schedule: Schedule) -> None:
+        start = schedule.start_ns
+        self.tally = Tally(start, start)
+        self.schedule = schedule
+        self._tracker, self._log = tracker, log
+        self._bm = ib.IOVABitmap(log.iova, log.length, log.page_size)
+        self._untracked: dict[Untracked, None] = {}  # in the order in which they were seen
+        self.still_running: list[int] = []  # at its end: processes that go on
+        self._describe_ns = start
+
+    @property
+    def untracked(self) -> list[Untracked]:
+        """Processes and memory that were seen not to be tracked, at any time."""
+        return list(self._untracked)
+
+    @property
+    def page_size(self) -> int:
+        """Bytes that are told apart."""
+        return self._log.page_size
+
+    def run(self, life: Life, stop_ns: int | None, told: Callable[[], object]) -> None:
+        """Records until the program has ended, or until a moment.
+
+        `told` is called after each epoch. What the program writes at its very end is in the last
+        epoch.
+        """
+        ended = False
+        while not ended and (stop_ns is None or self.tally.end_ns < stop_ns):
+            ended = life.over(min(self.schedule.due_ns, stop_ns or self.schedule.due_ns))
+            self.look()
+            told()
+        self._describe(final=True)
+
+    def look(self) -> None:
+        """An epoch."""
+        begin = time.monotonic_ns()
+        pages = self._tracker.collect(self._bm)
+        taken = time.monotonic_ns()
+        self._log.append(self._bm, self.tally.end_ns, begin)
+        if pages:
+            self._bm.reset()
+        self.tally.add(pages, begin, taken - begin)
+        if taken >= self._describe_ns:
+            self._describe(final=False)
+            done = time.monotonic_ns()
+            self._describe_ns = done + DESCRIBE_RARELY * (done - taken)
+        self.schedule.looked(time.monotonic_ns())
+
+    def _describe(self, final: bool) -> None:
+        """Notes what the log's addresses stand for, and how it goes, where that is news."""
+        for each in self._tracker.untracked:
+            if (final or NOT_YET not in each.reason) and len(self._untracked) < MAX_UNTRACKED:
+                self._untracked.setdefault(each)
+        rows = self._tracker.layout()
+        layout = [list(row) for row in rows[:MAX_LAYOUT_ROWS]]
+        about: dict[str, Any] = {
+            "layout_rows_left_out": len(rows) - len(layout),
+            "untracked": [each._asdict() for each in self._untracked],
+        }
+        if final:
+            self.still_running = self._tracker.tracked
+            about["still_running"] = self.still_running
+            about["missed_intervals"] = self.schedule.missed
+            about["seconds_in_looks"] = self.tally.look_ns / 1e9
+        for name, value in {"layout": layout, "recording": about}.items():
+            if value != self._log.notes.get(name):
+                self._log.note(name, value)

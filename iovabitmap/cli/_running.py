@@ -1,0 +1,215 @@
+"""Running another program under a CommandTracker: what is checked before, signals that are passed
+on, waiting for its end, and its exit status.
+
+The recorder ends when the program does, and never before: a signal to end goes to the program,
+whose last writes are recorded too. Ctrl-C in a terminal reaches both by itself, and is not sent
+twice: a second one makes some servers give up at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import select
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from iovabitmap.sources import CommandTracker, GuestRam
+
+from . import _types
+from ._output import warn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import FrameType
+
+NOT_FOUND, NOT_EXECUTABLE, BY_SIGNAL = 127, 126, 128
+PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+OF_TERMINAL = (signal.SIGINT, signal.SIGHUP)  # a terminal sends these to all of its foreground
+
+
+def options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say what is run, and what of it is tracked; their values are the arguments
+    of `make_tracker`."""
+    ram = "the guest's memory only, by guest-physical addresses: QEMU's -m"
+    added = (
+        click.option("--python", is_flag=True, help="COMMAND is what follows `python`: a script."),
+        click.option("--shared", is_flag=True, help="Shared writable mappings too."),
+        click.option("--guest-ram", type=_types.size, help=f"Of QEMU, {ram}."),
+        click.option(
+            "--guest-ram-file",
+            type=click.Path(),
+            help="The file that --guest-ram is in, for memory-backend-file.",
+        ),
+        click.option("--below-4g", type=_types.size, help="Of --guest-ram, what lies below 4 GiB."),
+        click.argument("words", metavar="COMMAND...", nargs=-1, type=click.UNPROCESSED),
+    )
+    for option in reversed(added):
+        command = option(command)
+    return command
+
+
+def make_tracker(
+    words: tuple[str, ...],
+    *,
+    python: bool,
+    shared: bool,
+    guest_ram: int | None,
+    guest_ram_file: str | None,
+    below_4g: int | None,
+    stdout: int | None = None,
+    stderr: int | None = None,
+) -> CommandTracker:
+    """A tracker of the program, not started. Exits with 126 or 127, as a shell does, where there is
+    no such program; raises where it, or this machine, cannot be tracked."""
+    argv = [sys.executable, *words] if python else list(words)
+    if not words:
+        raise click.UsageError("which command? iovabitmap record -- COMMAND...")
+    if guest_ram is None and (guest_ram_file or below_4g):
+        raise click.UsageError("--guest-ram-file and --below-4g are for --guest-ram")
+    probe = CommandTracker.probe()
+    if not probe:
+        raise NotImplementedError(f"programs cannot be tracked here: {probe.reason}")
+    check_program(argv[0])
+    ram = None
+    if guest_ram is not None:
+        file = guest_ram_file and str(Path(guest_ram_file).resolve())
+        ram = GuestRam(guest_ram, path=file, below_4g=below_4g)
+    tracker = CommandTracker(argv, placement=ram, shared=shared, stdout=stdout, stderr=stderr)
+    reason = tracker.why_not()
+    if reason:
+        raise NotImplementedError(f"{argv[0]} cannot be tracked: {reason}")
+    return tracker
+
+
+def check_program(name: str) -> None:
+    """Exits as a shell does where there is no such program, or it may not be run."""
+    if shutil.which(name) is None:
+        there = os.sep in name and Path(name).exists()
+        warn(f"{name}: {'may not be executed' if there else 'no such command'}")
+        raise click.exceptions.Exit(NOT_EXECUTABLE if there else NOT_FOUND)
+
+
+class Life:
+    """Of any process, from now on. OSError where there is none. To be closed."""
+
+    def __init__(self, pid: int) -> None:
+        self._fd = os.pidfd_open(pid)
+        self._poll = select.poll()
+        self._poll.register(self._fd, select.POLLIN)
+
+    def over(self, until_ns: int | None) -> bool:
+        """Waits until a moment of CLOCK_MONOTONIC, or for ever: whether the process has ended."""
+        ms = None if until_ns is None else max(0.0, (until_ns - time.monotonic_ns()) / 1e6)
+        return bool(self._poll.poll(ms))
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+class Running:
+    """A program that is tracked: from its start to its end, with `with`.
+
+    Leaving the block stops the tracking; the program goes on, if it runs.
+
+    Attributes
+    ----------
+    start_ns : int
+        When it was started: CLOCK_MONOTONIC.
+    life : Life
+        To wait for its end.
+    """
+
+    life: Life
+
+    def __init__(self, tracker: CommandTracker) -> None:
+        self.tracker = tracker
+        self.start_ns = 0
+        self._early: list[int] = []  # signals that came before there was a program
+
+    def __enter__(self) -> Running:
+        self._restore = contextlib.ExitStack()
+        with self._restore:
+            self._restore.enter_context(handling(self._pass_on))
+            self._restore.callback(self.tracker.stop)
+            self.start_ns = time.monotonic_ns()
+            self.tracker.start()
+            assert self.tracker.process is not None
+            self.life = Life(self.tracker.process.pid)
+            self._restore.callback(self.life.close)
+            for number in self._early:
+                self._pass_on(number, None)
+            self._restore.enter_context(many_descriptors())
+            self._restore = self._restore.pop_all()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._restore.close()
+
+    def exit_status(self) -> int:
+        """Waits for the end: the program's status, as a shell tells it: 128 + n for signal n."""
+        self.life.over(None)
+        status = self.tracker.wait()
+        return status if status >= 0 else BY_SIGNAL - status
+
+    def _pass_on(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        process = self.tracker.process
+        if process is None:
+            self._early.append(number)
+        elif process.poll() is not None:  # it is us that should end
+            if number == signal.SIGINT:
+                raise KeyboardInterrupt
+            raise click.exceptions.Exit(BY_SIGNAL + number)
+        elif not (number in OF_TERMINAL and reached_by_terminal(process.pid)):
+            process.send_signal(number)
+
+
+@contextlib.contextmanager
+def handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Signals to end go to the handler inside; those that are ignored stay so."""
+    before = {number: signal.getsignal(number) for number in PASSED_ON}
+    try:
+        for number, old in before.items():
+            if old not in (signal.SIG_IGN, None):  # None: not Python's to put back
+                signal.signal(number, handler)
+        yield
+    finally:
+        for number, old in before.items():
+            if old is not None:
+                signal.signal(number, old)
+
+
+@contextlib.contextmanager
+def many_descriptors() -> Iterator[None]:
+    """As many open files as we may have inside: each tracked process takes four. Not before the
+    program was started, which would inherit that."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def reached_by_terminal(pid: int) -> bool:
+    """Whether what is typed at our terminal to interrupt reaches this process just as us."""
+    try:
+        if os.getpgid(pid) != os.getpgrp():
+            return False
+        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:  # it is gone, or we have no terminal
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(terminal)

@@ -1,0 +1,179 @@
+"""iovabitmap record -- COMMAND: the pages that a program writes, into a log."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from iovabitmap import DirtyLog
+
+from .. import _running, _types
+from .._app import FAILED
+from .._output import StatusLine, json_option, print_json, size_text, time_text, warn
+from .._recording import Recorder
+from .._running import Running, make_tracker
+from .._schedule import Schedule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from iovabitmap.sources import CommandTracker
+
+SHOWN = 10  # of what was not tracked
+STANDARD_ERROR = 2
+SHORTEST_NS = 1_000_000  # what waiting is exact to
+
+
+@click.command(
+    short_help="The pages that a program writes, into a log.",
+    context_settings={"allow_interspersed_args": False},  # options behind COMMAND are its own
+)
+@click.option(
+    "--interval", type=_types.duration, default="100ms", show_default=True, help="Of an epoch."
+)
+@click.option(
+    "--duration", type=_types.duration, help="Record no longer; COMMAND then goes on untracked."
+)
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="By default COMMAND and time.")
+@click.option(
+    "--progress/--no-progress", default=True, help="A line on a terminal while it records."
+)
+@json_option
+@_running.options
+def command(
+    interval: int,
+    duration: int | None,
+    out: Path | None,
+    progress: bool,
+    as_json: bool,
+    **what: Any,
+) -> int:
+    """Runs COMMAND, and logs which pages it and its children write, as one epoch each interval.
+
+    \b
+    record -- redis-server --port 7777
+    record --interval 1s --out run.parquet -- sqlite3 my.db
+    record --python -- script.py arguments
+    record --guest-ram 512M -- qemu-system-x86_64 -m 512 disk.img
+
+    Needs no privilege, but a program that is linked dynamically. The addresses of the log are given
+    to memory as it is first seen; the log's note "layout" has a row (iova, length, address,
+    process, name) for each piece. With --guest-ram they are guest-physical.
+
+    Ends when COMMAND does, with its exit status, 128 + n where signal n ended it. Ctrl-C, SIGTERM
+    and SIGHUP go to COMMAND, and what was recorded is kept. What is to be said goes to standard
+    error; with --json, COMMAND's standard output goes there too.
+    """
+    if interval < SHORTEST_NS:
+        raise click.BadParameter(f"{time_text(interval / 1e9)} is too short: 1ms or more")
+    tracker = make_tracker(**what, stdout=STANDARD_ERROR if as_json else None)
+    out = out or default_name(tracker.argv[1] if what["python"] else tracker.argv[0])
+    with new_log(out, tracker, interval) as log, Running(tracker) as running:
+        recorder = Recorder(tracker, log, Schedule(running.start_ns, interval))
+        stop = None if duration is None else running.start_ns + duration
+        with StatusLine(progress) as line:
+            failure = attempt(
+                lambda: recorder.run(running.life, stop, lambda: line(lambda: brief(recorder)))
+            )
+            tracker.stop()
+            closing = attempt(log.close)
+        say(recorder, out, interval)
+        for problem in filter(None, (failure, closing)):
+            warn(f"{out}: {problem}")
+        status = running.exit_status()
+    if as_json:
+        found = document(recorder, interval)
+        print_json({"log": str(out), "command": tracker.argv, "status": status, **found})
+    return status or (FAILED if failure or closing else 0)
+
+
+def default_name(program: str) -> Path:
+    """A log's name in the working directory: the program's, and the time."""
+    name = re.sub(r"[^\w.+-]", "_", Path(program).stem) or "command"
+    return Path(f"{name}-{datetime.now():%Y%m%d-%H%M%S}.parquet")
+
+
+@contextlib.contextmanager
+def new_log(out: Path, tracker: CommandTracker, interval: int) -> Iterator[DirtyLog]:
+    """The log, to be closed inside. What is interrupted stays as it is, and can be opened; a
+    recording that never began leaves nothing."""
+    log = DirtyLog.create(
+        out,
+        tracker.iova,
+        tracker.length,
+        tracker.granularity,
+        source=type(tracker).__name__,
+        command=tracker.argv,
+        notes={"interval_ns": interval},
+    )
+    try:
+        yield log
+    finally:
+        nothing = not len(log)
+        log.abandon()
+        if nothing and out.is_dir():
+            shutil.rmtree(out)
+
+
+def attempt(action: Callable[[], object]) -> str:
+    """Does it; what went wrong, where something did. The program must not suffer from that."""
+    try:
+        action()
+    except (OSError, ValueError, MemoryError) as error:
+        return str(error) or type(error).__name__
+    return ""
+
+
+def document(recorder: Recorder, interval: int) -> dict[str, Any]:
+    """How the recording went, for programs."""
+    tally, seconds = recorder.tally, recorder.tally.seconds
+    nbytes = tally.pages * recorder.page_size
+    return {
+        "epochs": tally.epochs,
+        "seconds": seconds,
+        "interval_seconds": interval / 1e9,
+        "missed_intervals": recorder.schedule.missed,
+        "pages": tally.pages,
+        "bytes_per_second": nbytes / seconds if seconds else None,
+        "seconds_in_looks": tally.look_ns / 1e9,
+        "longest_look_seconds": tally.look_max_ns / 1e9,
+        "untracked": [each._asdict() for each in recorder.untracked],
+        "still_running": recorder.still_running,
+    }
+
+
+def brief(recorder: Recorder) -> str:
+    """How it goes, in one line."""
+    tally = recorder.tally
+    last = tally.last_pages * recorder.page_size
+    return (
+        f"{tally.seconds:.1f} s, {tally.epochs:,} epochs, {tally.last_pages:,} pages in the last "
+        f"({size_text(last)}), {recorder.schedule.missed} missed"
+    )
+
+
+def say(recorder: Recorder, out: Path, interval: int) -> None:
+    """How it went, for people."""
+    found = document(recorder, interval)
+    seconds, rate = found["seconds"], found["bytes_per_second"] or 0
+    every = time_text(found["interval_seconds"])
+    looks, longest = time_text(found["seconds_in_looks"]), time_text(found["longest_look_seconds"])
+    part = found["seconds_in_looks"] / seconds if seconds else 0
+    warn(
+        f"{found['epochs']:,} epochs in {seconds:.1f} s, {found['missed_intervals']} intervals "
+        f"missed; {found['pages']:,} dirty pages, {size_text(rate)}/s at {every}"
+    )
+    warn(f"looking took {looks}, {part:.1%} of the time; once at most {longest}")
+    for each in recorder.untracked[:SHOWN]:
+        warn(f"not tracked: process {each.pid}, {each.what}: {each.reason}")
+    if len(recorder.untracked) > SHOWN:
+        warn(f"not tracked: {len(recorder.untracked) - SHOWN} more, which the log's notes list")
+    if recorder.still_running:
+        warn(f"still running, and not tracked any more: {recorder.still_running}")
+    warn(f"the log is {out}")

@@ -1,0 +1,1 @@
+../../csrc/core/iova_bitmap.h

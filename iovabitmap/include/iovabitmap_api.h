@@ -1,0 +1,1 @@
+../../csrc/python/iovabitmap_api.h

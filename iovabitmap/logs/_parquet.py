@@ -1,0 +1,203 @@
+"""A finished log: one Parquet file that others read without us.
+
+A row group is a block of at most BLOCK_ROWS rows. The file's key-value metadata hold, as JSON under
+one key, what the log is of and for each row group its first and last epoch, its rows and the CRC-32
+of its content; under another key is the CRC-32 of that JSON. So opening reads no rows, a window of
+epochs reads the groups it needs, and a flipped bit is noticed wherever it is: Parquet's own page
+checksums, which are on too, leave the headers and the footer out.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from bisect import bisect_left, bisect_right
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ._blocks import BLOCK_ROWS, COLUMN_TYPES, Block, check, regroup
+from ._errors import LogError, blaming, need
+from ._meta import Meta, from_json
+from ._pages import check_pages
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+KEY, CRC_KEY = b"iovabitmap", b"iovabitmap.crc32"
+MAX_CHUNK = 16 << 20  # bytes; of a column in a row group
+EDGE = b"PAR1"
+
+
+class Group(NamedTuple):
+    """What the metadata say of a row group; `last` is inclusive."""
+
+    first: int
+    last: int
+    rows: int
+    crc: int
+
+
+def write(
+    path: Path, meta: Meta, blocks: Iterable[Block], progress: Callable[[int], object] | None = None
+) -> None:
+    """Writes a log to `path`, and returns when it is on the disk. Holds a block or two at a time;
+    calls `progress` with the number of epochs begun."""
+    pa, pq = need("pyarrow"), need("pyarrow.parquet")
+    schema = pa.schema([pa.field(n, pa.type_for_alias(t), False) for n, t in COLUMN_TYPES.items()])
+    groups: list[Group] = []
+    with pq.ParquetWriter(
+        path,
+        schema,
+        compression="zstd",
+        use_dictionary=["epoch", "t_start_ns", "t_end_ns"],
+        column_encoding=dict.fromkeys(("iova", "length"), "DELTA_BINARY_PACKED"),
+        write_page_checksum=True,
+        store_schema=False,
+    ) as writer:
+        for block in regroup(blocks):
+            table = pa.table(list(block), schema=schema)
+            writer.write_table(table, row_group_size=BLOCK_ROWS)
+            first, last = int(block.epoch[0]), int(block.epoch[-1])
+            groups.append(Group(first, last, len(block.epoch), _crc(block)))
+            if progress is not None:
+                progress(last + 1)
+        epochs = groups[-1].last + 1 if groups else 0
+        text = meta.to_json(epochs=epochs, groups=groups)
+        writer.add_key_value_metadata({KEY: text, CRC_KEY: b"%08x" % zlib.crc32(text)})
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _crc(block: Block) -> int:
+    """The checksum of a row group: of its columns one after the other, little-endian."""
+    crc = 0
+    for column in block:
+        little = np.ascontiguousarray(column, column.dtype.newbyteorder("<"))
+        crc = zlib.crc32(little.data, crc)
+    return crc
+
+
+class ParquetLog:
+    """A finished log to read. LogError where the file is not one, or not whole."""
+
+    unfinished = ""
+
+    def __init__(self, path: Path) -> None:
+        pa, pq = need("pyarrow"), need("pyarrow.parquet")
+        self.path = path
+        self._file = path.open("rb")
+        self._cached: tuple[int, Block] | None = None
+        try:
+            self._check_edges()
+            with blaming(path, "it cannot be read as Parquet"):
+                self._parquet = pq.ParquetFile(
+                    pa.PythonFile(self._file, mode="r"),
+                    page_checksum_verification=True,
+                    pre_buffer=False,
+                    thrift_string_size_limit=64 << 20,
+                    thrift_container_size_limit=1 << 20,
+                )
+                schema, keys = self._parquet.schema_arrow, self._parquet.metadata.metadata or {}
+                found = {field.name: str(field.type) for field in schema}
+            if found != COLUMN_TYPES or KEY not in keys:
+                raise LogError(path, "a Parquet file, and no log of this program")
+            self.meta = self._read_meta(keys)
+        except BaseException:
+            self.close()
+            raise
+
+    def __len__(self) -> int:
+        return self._groups[-1].last + 1 if self._groups else 0
+
+    @property
+    def nrows(self) -> int:
+        """Rows of the file, as its metadata say."""
+        return sum(group.rows for group in self._groups)
+
+    def close(self) -> None:
+        """Lets go of the file. Safe to repeat."""
+        self._cached = None
+        self._file.close()
+
+    def _check_edges(self) -> None:
+        """The marks at both ends, and a footer that fits: the common damage in plain words."""
+        size = os.fstat(self._file.fileno()).st_size
+        head, tail = self._file.read(4), b""
+        if size >= 12:
+            self._file.seek(size - 8)
+            tail = self._file.read(8)
+        if head != EDGE:
+            raise LogError(self.path, "no log: not a Parquet file")
+        footer = int.from_bytes(tail[:4], "little")
+        if tail[4:] != EDGE or not 0 < footer <= size - 12:
+            raise LogError(self.path, f"it is cut off or damaged: {size} bytes without a footer")
+
+    def _read_meta(self, keys: dict[bytes, bytes]) -> Meta:
+        """The metadata, and the index of groups, which must fit the file."""
+        text = keys[KEY]
+        if keys.get(CRC_KEY) != b"%08x" % zlib.crc32(text):
+            raise LogError(self.path, "its metadata are damaged: their checksum is wrong")
+        meta, more = from_json(text, self.path)
+        with blaming(self.path, "its index makes no sense"):
+            self._groups = groups = [Group(*map(int, group)) for group in more["groups"]]
+            footer = self._parquet.metadata
+            rows = [footer.row_group(k).num_rows for k in range(footer.num_row_groups)]
+            good = (
+                rows == [group.rows for group in groups]
+                and all(1 <= count <= BLOCK_ROWS for count in rows)
+                and all(a.last <= b.first <= a.last + 1 for a, b in pairwise(groups))
+                and all(0 <= b.last - b.first < b.rows for b in groups)
+                and (not groups or groups[0].first == 0)
+                and more["epochs"] == len(self)
+            )
+        if not good:
+            raise LogError(self.path, "its index is not that of its rows")
+        self._firsts = [group.first for group in groups]
+        self._lasts = [group.last for group in groups]
+        return meta
+
+    def blocks(self, i: int, j: int) -> Iterator[Block]:
+        """The rows of epochs i <= n < j."""
+        if i < j:
+            for k in range(bisect_left(self._lasts, i), bisect_right(self._firsts, j - 1)):
+                yield self._group(k).epochs(i, j)
+
+    def _group(self, k: int) -> Block:
+        """The rows of a group. The last one is kept: its other epochs are likely next."""
+        if self._cached is None or self._cached[0] != k:
+            self._cached = None
+            self._cached = k, self._read(k)
+        return self._cached[1]
+
+    def _read(self, k: int) -> Block:
+        group = self._groups[k]
+        where = f"row group {k} cannot be read"
+        with blaming(self.path, where):
+            self._check_chunks(k)
+            columns: list[Any] = self._parquet.read_row_group(k, use_threads=False).columns
+            if any(column.null_count or len(column) != group.rows for column in columns):
+                raise LogError(self.path, f"{where}: it has not the rows that it claims")
+            block = Block(*(column.to_numpy() for column in columns))
+        if _crc(block) != group.crc:
+            raise LogError(self.path, f"row group {k} is damaged: its checksum is wrong")
+        if (block.epoch[0], block.epoch[-1]) != (group.first, group.last):
+            raise LogError(self.path, f"row group {k} has not the epochs that the index says")
+        return check(block, self.meta, self.path)
+
+    def _check_chunks(self, k: int) -> None:
+        """Looks at the sizes that the columns and their pages claim, before they are believed."""
+        row_group = self._parquet.metadata.row_group(k)
+        for n in range(row_group.num_columns):
+            chunk = row_group.column(n)
+            start, size = chunk.data_page_offset, chunk.total_compressed_size
+            if chunk.has_dictionary_page:
+                start = min(start, chunk.dictionary_page_offset)
+            if not (start >= 0 and 0 < size <= MAX_CHUNK) or chunk.file_path:
+                raise LogError(self.path, f"row group {k} claims {size} bytes at {start}")
+            data = os.pread(self._file.fileno(), size, start)
+            if len(data) < size:
+                raise LogError(self.path, f"row group {k} lies behind the end of the file")
+            check_pages(data)

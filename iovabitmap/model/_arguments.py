@@ -1,0 +1,135 @@
+"""What arguments may be: numbers of 64 bits, rows, memory, texts; errors that carry ranges."""
+
+from __future__ import annotations
+
+import operator
+import os
+import re
+import struct
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, SupportsIndex, TypeAlias
+
+from .._core import IOVARangeError, PinError
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+TOP = 2**64
+LISTED = re.compile(r" *([0-9]+)(?:-([0-9]+))? *", re.ASCII)
+
+Row: TypeAlias = tuple[int, int]  # (iova, length), in bytes
+Span: TypeAlias = tuple[int, int]  # addresses [start, end)
+Run: TypeAlias = tuple[int, int]  # pages [first, stop)
+
+
+def number(name: str, value: SupportsIndex, low: int = 0, end: int = TOP) -> int:
+    """`value` as an int from low to end - 1."""
+    try:
+        found = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an int, not {type(value)}") from None
+    if not low <= found < end:
+        shown = str(found) if found.bit_length() <= 128 else f"one of {found.bit_length()} bits"
+        last = "2**64 - 1" if end == TOP else "2**64" if end == TOP + 1 else str(end - 1)
+        raise ValueError(f"{name} must be {low} to {last}, not {shown}")
+    return found
+
+
+def power_of_two(name: str, value: SupportsIndex) -> int:
+    found = number(name, value)
+    if found.bit_count() != 1:
+        raise ValueError(f"{name} must be a power of two from 1 to 2**63, not {found}")
+    return found
+
+
+def writable(data: Buffer, nbytes: int) -> memoryview:
+    """The bytes of a caller's memory, held."""
+    try:
+        memory = memoryview(data)
+    except (TypeError, MemoryError):
+        raise
+    except Exception as error:
+        raise BufferError(f"data must be writable, contiguous memory: {error}") from error
+    if memory.readonly or not memory.c_contiguous:
+        raise BufferError("data must be writable, contiguous memory")
+    if memory.nbytes < nbytes:
+        raise ValueError(f"data has {memory.nbytes} bytes, the bitmap needs {nbytes}")
+    if "O" in re.sub(":.*?:", "", memory.format):  # without the names of fields
+        raise BufferError("data must not hold references to objects")
+    return memory.cast("B") if nbytes else memory
+
+
+def range_error(iova: int, length: int, base: int, end: int, where: str = "") -> IOVARangeError:
+    why = f"is not inside the bitmap's {base:#x} to {end - 1:#x}"
+    if iova + length > TOP:
+        why = "ends beyond 2**64"
+    error = IOVARangeError(f"{where}range {iova:#x} (+{length:#x}) {why}")
+    error.iova, error.length = iova, length
+    return error
+
+
+def pin_error(code: int | None, start: int, end: int, newly: int = 0) -> PinError:
+    code = 0 if code is None else code
+    length = end - start
+    error = PinError(
+        code, f"{os.strerror(code)}: the bitmap of {start:#x} (+{length:#x}) could not be pinned"
+    )
+    error.iova, error.length, error.newly = start, length, newly
+    return error
+
+
+# --- many numbers --------------------------------------------------------------------------------
+
+
+def items(values: Buffer | Iterable[Any]) -> Iterable[Any]:
+    """What a sequence, an iterator or memory of integers holds, rows of it as tuples."""
+    if not isinstance(values, memoryview):
+        return iter(values)  # type: ignore[arg-type]  # arrays iterate over their rows
+    flat = [one for (one,) in struct.iter_unpack(values.format, values.tobytes())]
+    if values.ndim == 1:
+        return flat
+    if values.shape is None or values.ndim != 2:
+        raise ValueError(f"rows must be of shape (n, 2), not {values.shape}")
+    count, width = values.shape
+    return [tuple(flat[n * width : (n + 1) * width]) for n in range(count)]
+
+
+def rows(ranges: Buffer | Iterable[Any]) -> list[Row]:
+    """Rows (iova, length); of a bad one the error begins with its number."""
+    found = []
+    for n, row in enumerate(items(ranges)):
+        try:
+            iova, length = row
+            found.append((number("iova", iova), number("length", length)))
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"row {n}: {error}") from None
+    return found
+
+
+def addresses(iovas: Buffer | Iterable[Any]) -> list[int]:
+    """Addresses, likewise."""
+    found = []
+    for n, iova in enumerate(items(iovas)):
+        try:
+            found.append(number("iova", iova))
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"row {n}: {error}") from None
+    return found
+
+
+def listed(text: str, nbits: int) -> list[Run]:
+    """The runs that a text such as "0-22,64" names."""
+    if not isinstance(text, str):
+        raise TypeError(f"text must be a str, not {type(text)}")
+    runs = []
+    for part in text.split(",") if text.strip(" ") else []:
+        match = LISTED.fullmatch(part)
+        digits = [d.lstrip("0")[:21] for d in match.groups(default=match[1])] if match else []
+        first, last = (int(d or "0") for d in digits) if match else (1, 0)
+        if first > last:
+            shown = ascii(part[:40])
+            raise ValueError(f"text must be a list such as '0-22,64': {shown} is not")
+        if last >= nbits:
+            raise ValueError(f"bit {last} is not among the bitmap's {nbits}")
+        runs.append((first, last + 1))
+    return runs

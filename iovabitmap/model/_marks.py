@@ -1,0 +1,111 @@
+"""Marking: one range through the present window, many through windows of their own."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, SupportsIndex
+
+from ._arguments import Row, Run, Span, addresses, number, pin_error, rows
+from ._windows import WindowedBits, load, operation, store
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+
+def joined(runs: Iterable[Run]) -> list[Run]:
+    """The runs that cover the same pages, in ascending order and apart from each other."""
+    found: list[Run] = []
+    for first, stop in sorted(runs):
+        if found and first <= found[-1][1]:
+            found[-1] = found[-1][0], max(found[-1][1], stop)
+        else:
+            found.append((first, stop))
+    return found
+
+
+class Marks(WindowedBits):
+    """set, clear, test_and_set, reset; set_ranges, clear_ranges, set_pages."""
+
+    __slots__ = ()
+
+    def _span(self, iova: SupportsIndex, length: SupportsIndex, clip: bool = False) -> Span | None:
+        return self._inside(number("iova", iova), number("length", length), bool(clip))
+
+    def _mark(self, page: str, span: Span | None) -> int:
+        """Gives all pages that a range touches this value; how many had another."""
+        changed = 0
+        if span is not None:
+            bit, stop = self._run(span)
+            while bit < stop:
+                try:
+                    upto = self._present_until(bit, stop)
+                except OSError as error:
+                    start = max(span[0], self._address(bit))
+                    newly = changed if page == "1" else 0
+                    raise pin_error(error.errno, start, span[1], newly) from error
+                before = load(self._memory, bit, upto)
+                store(self._memory, bit, page * (upto - bit))
+                changed += len(before) - before.count(page)
+                bit = upto
+        return changed
+
+    @operation
+    def set(self, iova: SupportsIndex, length: SupportsIndex, *, clip: bool = False) -> None:
+        """Mark every page that [iova, iova + length) touches as dirty."""
+        self._mark("1", self._span(iova, length, clip))
+
+    @operation
+    def clear(self, iova: SupportsIndex, length: SupportsIndex, *, clip: bool = False) -> None:
+        """Mark every page that [iova, iova + length) touches as clean."""
+        self._mark("0", self._span(iova, length, clip))
+
+    @operation
+    def test_and_set(self, iova: SupportsIndex, length: SupportsIndex) -> int:
+        """Mark every page that [iova, iova + length) touches; return how many were clean before."""
+        return self._mark("1", self._span(iova, length))
+
+    def _mark_spans(self, page: str, spans: Iterable[Span]) -> int:
+        """Marks many ranges, in ascending order and each window once; how many pages changed."""
+        spans = list(spans)
+        left = deque(joined(map(self._run, spans)))
+        whole = (self.iova, max((end for _, end in spans), default=self.end))
+        changed = 0
+        while left:
+            with self._own_window(left[0][0], left[-1][1], whole, write=True) as upto:
+                while left and left[0][0] < upto:
+                    bit, stop = left.popleft()
+                    if stop > upto:
+                        left.appendleft((upto, stop))
+                    before = load(self._memory, bit, min(stop, upto))
+                    store(self._memory, bit, page * len(before))
+                    changed += len(before) - before.count(page)
+        return changed
+
+    def _mark_rows(self, page: str, ranges: list[Row], clip: bool) -> None:
+        self._check_not_freed()  # the rows may come from code that frees it
+        spans = (
+            self._inside(iova, length, clip, f"row {n}: ")
+            for n, (iova, length) in enumerate(ranges)
+        )
+        self._mark_spans(page, [span for span in spans if span is not None])
+
+    @operation
+    def set_ranges(self, ranges: Buffer | Iterable[Any], *, clip: bool = False) -> None:
+        """Mark every page that a row (iova, length) touches: all rows, or none."""
+        self._mark_rows("1", rows(ranges), bool(clip))
+
+    @operation
+    def clear_ranges(self, ranges: Buffer | Iterable[Any], *, clip: bool = False) -> None:
+        """Mark every page that a row (iova, length) touches as clean: all rows, or none."""
+        self._mark_rows("0", rows(ranges), bool(clip))
+
+    @operation
+    def set_pages(self, iovas: Buffer | Iterable[Any]) -> None:
+        """Mark the page of each address: all, or none."""
+        self._mark_rows("1", [(iova, 1) for iova in addresses(iovas)], False)
+
+    @operation
+    def reset(self) -> None:
+        """Mark all pages as clean, through a window of its own."""
+        self._mark_spans("0", [(self.iova, self.end)])

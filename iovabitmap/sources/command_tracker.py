@@ -1,0 +1,317 @@
+"""CommandTracker: which pages another program writes, from outside and without privileges."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import subprocess
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ._address_space import AddressSpace, Untracked
+from ._maps import thread_stacks
+from ._placement import Packed
+from ._preloaded import Reception, library
+from ._probe import Probe, probed
+from ._processes import command_of, descendants, why_not_preloadable, why_not_preloaded
+from ._source import Source
+from .process_tracker import DEFAULT_LENGTH, ProcessTracker, named
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from .. import _core
+    from ._layout import LayoutRow
+    from ._placement import Placement
+
+_NO_LAST_LOOK = "ended without telling (a signal, or exec): what it wrote last is not known"
+
+
+class CommandTracker(Source):
+    """Runs a program and tracks writes to its memory, and to that of its children.
+
+    A small library is loaded into the program (LD_PRELOAD), which hands descriptors for its memory
+    over; all else happens here. It needs no privilege, and works with any dynamically linked
+    program. Private writable mappings are tracked, as with `ProcessTracker`. Forked children are
+    programs of their own, with addresses of their own in the one IOVA space; so is what a process
+    becomes by exec. A program waits at its start, after fork() and at its end until this process
+    has looked at its memory: a thread of the tracker sees to that.
+
+    Parameters
+    ----------
+    argv : sequence of str
+        The program and its arguments.
+    placement : GuestRam, optional
+        Which memory is tracked, and where it lies; else all private writable memory, packed.
+    iova, length : int
+        The IOVA space, as with `ProcessTracker`; not with `placement`.
+    shared : bool
+        Track shared writable mappings too: each process's writes through its own mapping.
+    **popen
+        Further arguments of `subprocess.Popen`, as `stdout` or `cwd`.
+
+    Attributes
+    ----------
+    process : subprocess.Popen or None
+        The program, once started: to wait for, to talk to, to end. `stop()` does not end it.
+
+    Raises
+    ------
+    ValueError
+        No program, or iova and length do not fit.
+
+    Notes
+    -----
+    Not tracked are static and setuid programs, and children that lost the environment; `untracked`
+    lists those that are seen. What a process writes between its last collect and its end is seen
+    when it ends by exit() or _exit(), and lost when a signal ends it, or exec replaces it.
+
+    Examples
+    --------
+    >>> import iovabitmap as ib
+    >>> from iovabitmap.sources import CommandTracker
+    >>> with CommandTracker(["sort", "/etc/services"], stdout=-3) as tracker:  # -3: DEVNULL
+    ...     status = tracker.wait()
+    ...     bm = ib.IOVABitmap(tracker.iova, tracker.length)
+    ...     tracker.collect(bm) > 0
+    True
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        *,
+        placement: Placement | None = None,
+        iova: int = 0,
+        length: int = DEFAULT_LENGTH,
+        shared: bool = False,
+        **popen: Any,
+    ) -> None:
+        if not argv:
+            raise ValueError("argv is empty: it must name a program")
+        self._placement = placement or Packed(iova, length, shared=shared)
+        super().__init__(self._placement.iova, self._placement.length)
+        self.argv = list(argv)
+        self.process: subprocess.Popen[Any] | None = None
+        self._popen = popen
+        self._reception: Reception | None = None
+        self._leaving: Reception | None = None
+        self._spaces: dict[int, AddressSpace] = {}
+        self._count = 0
+        self._rows: list[LayoutRow] = []  # of address spaces that are gone
+        self._left_out: dict[int, Untracked] = {}
+        self._first = False  # the program came, or never will
+        self._came = threading.Condition(self._lock)
+
+    @classmethod
+    def probe(cls) -> Probe:
+        """Whether this machine can: memory can be tracked, and the library is there. Never raises.
+
+        Whether a certain program can be tracked only shows when it runs.
+        """
+
+        def look() -> Probe:
+            library()
+            os.close(os.pidfd_open(os.getpid()))
+            return ProcessTracker.probe()
+
+        return probed(look)
+
+    def why_not(self) -> str:
+        """Why this program's memory will not be tracked, as far as its file tells: static, setuid.
+
+        "" where it may well be, and where there is no such program.
+        """
+        program = shutil.which(
+            self.argv[0], path=(self._popen.get("env") or os.environ).get("PATH")
+        )
+        return "" if program is None else why_not_preloadable(Path(program))
+
+    # --- the life ---
+
+    def _start(self) -> None:
+        if self.process is not None:
+            raise RuntimeError("a CommandTracker runs its program once")
+        self._reception = Reception(self._on_hello, self._on_bye, self._on_gone)
+        # The environment may be anything that Popen takes: it is ours to extend.
+        environment = dict(self._popen.get("env") or os.environ)
+        popen = {**self._popen, "env": self._reception.environment(environment)}
+        try:
+            self.process = subprocess.Popen(self.argv, **popen)
+            self._reception.watch(self.process.pid)
+            self._wait_for_first(self.process.pid)
+        except BaseException:
+            self._stop(owner=True)
+            raise
+
+    def _wait_for_first(self, pid: int) -> None:
+        """Until the program handed over its memory, ended, or cannot do so."""
+        reason = why_not_preloaded(pid)
+        if reason:
+            self._left_out[pid] = Untracked(pid, command_of(pid), reason)
+            return
+        self._came.wait_for(lambda: self._first)  # the lock is the reception's meanwhile
+
+    def _stop(self, owner: bool) -> None:
+        reception, self._reception = self._reception, None
+        if reception is not None and owner:
+            reception.close()
+            self._leaving = reception
+        for pid in list(self._spaces):
+            if owner:
+                self._spaces[pid].disarm()
+            self._drop(pid)
+
+    def start(self) -> None:
+        """Runs the program; when this returns its memory is tracked, or `untracked` says why not.
+
+        Does nothing where it is started. Raises OSError: there is no such program, or the system
+        lacks something; RuntimeError where it was started before.
+        """
+        try:
+            super().start()
+        finally:
+            self._join()
+
+    def stop(self) -> None:
+        """Ends tracking, and not the program. Does nothing where it is stopped."""
+        super().stop()
+        self._join()
+
+    def _join(self) -> None:
+        """Waits for a thread that was asked to end: without the lock, for which it may wait."""
+        leaving, self._leaving = self._leaving, None
+        if leaving is not None:
+            leaving.join()
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Waits for the program's end: its exit status, negative for a signal.
+
+        Raises RuntimeError before `start()`, subprocess.TimeoutExpired.
+        """
+        if self.process is None:
+            raise RuntimeError("the CommandTracker is not started")
+        return self.process.wait(timeout)
+
+    @property
+    def returncode(self) -> int | None:
+        """The program's exit status, negative for a signal; None while it runs."""
+        return None if self.process is None else self.process.poll()
+
+    # --- what the reception tells, in its thread ---
+
+    def _on_hello(self, pid: int, fds: tuple[int, int, int] | None, error: int) -> None:
+        with self._lock:
+            self._drop(pid)  # what it was before exec
+            if self._reception is None:  # stopped
+                for fd in fds or ():
+                    os.close(fd)
+                return
+            try:
+                if fds is None:
+                    raise OSError(error, os.strerror(error))
+                self._count += 1
+                space = AddressSpace(self._count, pid, fds, self._placement)
+                self._spaces[pid] = space
+                space.arm()
+                self._left_out.pop(pid, None)
+            except OSError as failure:
+                self._drop(pid)
+                self._left_out[pid] = Untracked(
+                    pid, command_of(pid), failure.strerror or repr(failure)
+                )
+            self._reception.watch(pid)
+            self._tell_first()
+
+    def _on_bye(self, pid: int) -> None:
+        with self._lock:
+            if pid in self._spaces:
+                self._look_at(pid)
+                self._drop(pid)
+
+    def _on_gone(self, pid: int) -> None:
+        with self._lock:
+            if pid in self._spaces:
+                what = " ".join(self.argv) if self._is_first(pid) else "a child"
+                self._left_out[pid] = Untracked(pid, what, _NO_LAST_LOOK)
+                self._drop(pid)
+            if self._is_first(pid):
+                self._tell_first()
+
+    def _tell_first(self) -> None:
+        self._first = True
+        self._came.notify_all()
+
+    def _is_first(self, pid: int) -> bool:
+        return self.process is None or pid == self.process.pid
+
+    # --- looking ---
+
+    def _find(self, pending: _core.IOVABitmap) -> None:
+        del pending
+        for pid in list(self._spaces):
+            self._look_at(pid)
+
+    def _look_at(self, pid: int) -> None:
+        assert self._pending is not None
+        try:
+            self._spaces[pid].find(self._pending)
+        except OSError as error:
+            if error.errno != errno.ESRCH:
+                raise
+            # Its memory is gone: it ended, or exec replaced it.
+            self._left_out[pid] = Untracked(pid, "a process", _NO_LAST_LOOK)
+            self._drop(pid)
+
+    def _drop(self, pid: int) -> None:
+        space = self._spaces.pop(pid, None)
+        if space is not None:
+            self._rows += space.rows()
+            space.close()
+
+    def layout(self) -> list[LayoutRow]:
+        """Which memory the IOVA space stands for, ascending by iova.
+
+        Rows of mappings and processes that are gone stay.
+        """
+        with self._lock:
+            rows = list(self._rows)
+            for pid, space in self._spaces.items():
+                rows += named(space.rows(), _stacks(pid))
+            return sorted(rows)
+
+    @property
+    def tracked(self) -> list[int]:
+        """The processes whose memory is tracked just now, ascending."""
+        with self._lock:
+            return sorted(self._spaces)
+
+    @property
+    def untracked(self) -> list[Untracked]:
+        """Processes and memory that should be tracked and are, or were, not; each with the reason.
+
+        Processes: the program and its descendants, as far as they are to be seen now.
+        """
+        with self._lock:
+            missing = dict(self._left_out)
+            if self.process is not None and self.started:
+                missing |= self._unheard(descendants(self.process.pid))
+            memory = [each for space in self._spaces.values() for each in space.untracked]
+            return list(missing.values()) + memory
+
+    def _unheard(self, pids: Iterable[int]) -> dict[int, Untracked]:
+        found = {}
+        for pid in pids:
+            if pid not in self._spaces and pid not in self._left_out:
+                reason = why_not_preloaded(pid) or "it did not hand over its memory (yet)"
+                found[pid] = Untracked(pid, command_of(pid), reason)
+        return found
+
+
+def _stacks(pid: int) -> dict[int, int]:
+    try:
+        return thread_stacks(pid)
+    except OSError:
+        return {}

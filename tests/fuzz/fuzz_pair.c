@@ -1,0 +1,236 @@
+/*
+ * fuzz_pair.c - operations of the fuzz harness on two bitmaps: algebra, harvest and merge.
+ */
+#include <string.h>
+
+#include "fuzz.h"
+
+static bool operate(enum iova_bitmap_operation operation, bool a, bool b)
+{
+    return operation == IOVA_BITMAP_AND   ? a && b
+           : operation == IOVA_BITMAP_OR  ? a || b
+           : operation == IOVA_BITMAP_XOR ? a != b
+                                          : a && !b;
+}
+
+static void combine(struct subject *a, struct subject *b, enum iova_bitmap_operation operation)
+{
+    struct iova_bitmap_report report = {9, 9, 9};
+    const struct part part = whole(a);
+    const int rc = iova_bitmap_combine(a->bitmap, b->bitmap, operation, &report);
+    const unsigned reached = check_result(a, &part, rc, 0, &report);
+
+    for (unsigned bit = 0; bit < reached; bit++) {
+        put(a, bit, bit + 1, operate(operation, a->dirty[bit], b->dirty[bit]));
+    }
+}
+
+static void ask_combined(struct subject *a, struct subject *b, enum iova_bitmap_operation operation)
+{
+    struct iova_bitmap_report report = {9, 9, 9};
+    struct iova_bitmap_ranges ranges = {0};
+    const struct part part = whole(a);
+    bool result[MAX_BITS];
+    unsigned ones = 0;
+
+    for (unsigned bit = 0; bit < a->nbits; bit++) {
+        result[bit] = operate(operation, a->dirty[bit], b->dirty[bit]);
+        ones += result[bit];
+    }
+    int rc = iova_bitmap_count_combined(a->bitmap, b->bitmap, operation, &report);
+    check_result(a, &part, rc, 0, &report);
+    REQUIRE(rc < 0 || report.pages == ones);
+    fault_plan();
+    rc = iova_bitmap_ranges_combined(a->bitmap, b->bitmap, operation, &ranges, &report);
+    check_result(a, &part, rc, 0, &report);
+    if (rc == 0) {
+        check_rows(a, &part, result, true, ranges.rows, ranges.count, UINT64_MAX);
+        iova_bitmap_rows_free(ranges.rows);
+    }
+}
+
+static void compare(struct subject *a, struct subject *b)
+{
+    struct iova_bitmap_report report = {9, 9, 9};
+    const struct part part = whole(a);
+    uint64_t counts[3] = {9, 9, 9};
+    const bool same = memcmp(a->dirty, b->dirty, a->nbits * sizeof(a->dirty[0])) == 0;
+    unsigned both = 0;
+
+    int rc = iova_bitmap_equal(a->bitmap, b->bitmap, &report);
+    REQUIRE(fault_seen() || rc == same);
+    check_result(a, &part, rc, same, &report);
+    fault_plan();
+    rc = iova_bitmap_count_both(a->bitmap, b->bitmap, counts, &report);
+    check_result(a, &part, rc, 0, &report);
+    for (unsigned bit = 0; bit < a->nbits; bit++) {
+        both += a->dirty[bit] && b->dirty[bit];
+    }
+    if (rc == 0) {
+        REQUIRE(counts[0] == count(a, 0, a->nbits, true));
+        REQUIRE(counts[1] == count(b, 0, b->nbits, true));
+        REQUIRE(counts[2] == both);
+    }
+}
+
+/* A caller who cannot deliver a harvest marks it again; where a pin fails, once more. */
+static void give_back(struct subject *s, const struct iova_bitmap_ranges *ranges)
+{
+    struct iova_bitmap_report report = {9, 9, 9};
+
+    fault_plan();
+    int rc = iova_bitmap_put_back(s->bitmap, ranges, &report);
+    if (fault_seen()) {
+        REQUIRE((rc == -EIO || rc == -EFAULT) && report.length > 0);
+        fault_clear();
+        rc = iova_bitmap_put_back(s->bitmap, ranges, &report);
+    }
+    REQUIRE(rc == 0 && report.length == 0);
+}
+
+static void harvest(struct subject *s, unsigned flags)
+{
+    struct iova_bitmap_report report = {9, 9, 9};
+    struct iova_bitmap_ranges ranges = {0};
+    const struct part part = next_part(s, flags);
+    const int rc =
+        iova_bitmap_read_and_clear(s->bitmap, part.iova, part.length, flags, &ranges, &report);
+    const unsigned reached = check_result(s, &part, rc, 0, &report);
+
+    if (rc == 0) {
+        check_rows(s, &part, s->dirty, true, ranges.rows, ranges.count, UINT64_MAX);
+        if (next8() & 1) {
+            give_back(s, &ranges);
+        } else {
+            put(s, part.first, part.stop, false);
+        }
+        iova_bitmap_rows_free(ranges.rows);
+    } else if (part.want == 1) { /* one pin failed, so all could be put back */
+        REQUIRE(reached == part.first && ranges.rows == NULL && ranges.count == 0);
+    }
+}
+
+/* Pages of `to` that pages [first, stop) of `from` overlap, of which the part is looked at. */
+static unsigned project(const struct subject *from, struct subject *to, unsigned bit,
+                        const struct part *part)
+{
+    wide start = address_of(from, bit);
+    wide end = address_of(from, bit + 1);
+
+    start = start < part->start ? part->start : start;
+    end = end > part->end ? part->end : end;
+    const unsigned first = bit_of(to, start);
+    const unsigned stop = bit_of(to, end - 1) + 1;
+    const unsigned newly = count(to, first, stop, false);
+    put(to, first, stop, true);
+    return newly;
+}
+
+/* A page that is only there in part is still here: the parts that are there are its first. Before
+ * the range that was asked for, where the report names no address, its count tells how many. */
+static unsigned project_begun(const struct subject *from, struct subject *to, unsigned bit,
+                              const struct part *part, const struct iova_bitmap_report *report,
+                              unsigned newly)
+{
+    const wide start = address_of(from, bit);
+    const unsigned before = newly;
+
+    if (report->iova > part->start && report->iova > start) {
+        const struct part done = {.start = from->base, .end = report->iova};
+        return project(from, to, bit, &done);
+    }
+    for (unsigned n = bit_of(to, start); address_of(to, n + 1) <= part->start; n++) {
+        if (!to->dirty[n] && newly < report->pages) {
+            put(to, n, n + 1, true);
+            newly++;
+        }
+    }
+    return newly - before;
+}
+
+/* After an error all is either there or still here. */
+static void move_into(struct subject *s, struct subject *into, unsigned flags)
+{
+    struct iova_bitmap_report report = {9, 9, 9};
+    const struct part part = next_part(s, flags);
+    const struct part all = whole(s);
+    const int rc =
+        iova_bitmap_move_into(s->bitmap, part.iova, part.length, flags, into->bitmap, &report);
+    unsigned stop = part.stop;
+    unsigned newly = 0;
+
+    if (part.want < 0 || !fault_seen()) {
+        REQUIRE(rc == (part.want < 0 ? part.want : 0) && report.length == 0);
+    } else {
+        REQUIRE(rc == -EIO || rc == -EFAULT);
+        REQUIRE(report.length > 0 && (wide)report.iova + report.length == part.end);
+        stop = bit_of(s, report.iova);
+    }
+    for (unsigned bit = part.first; bit < stop; bit++) {
+        newly += s->dirty[bit] ? project(s, into, bit, &all) : 0;
+    }
+    put(s, part.first, stop > part.first ? stop : part.first, false);
+    if (rc < 0 && part.want == 1 && s->dirty[stop]) {
+        newly += project_begun(s, into, stop, &part, &report, newly);
+    }
+    REQUIRE(report.pages == newly);
+}
+
+static void merge(struct subject *to, struct subject *from)
+{
+    struct iova_bitmap_report report = {9, 9, 9};
+    const struct part part =
+        part_of(from, (uint64_t)to->base, (uint64_t)(to->end - to->base), IOVA_BITMAP_CLIP);
+    const int rc = iova_bitmap_merge(to->bitmap, from->bitmap, &report);
+    unsigned newly = 0;
+
+    if (fault_seen()) {
+        REQUIRE((rc == -EIO || rc == -EFAULT) && report.length > 0);
+        REQUIRE((wide)report.iova + report.length <= TOP);
+        fault_clear(); /* marking only adds: the same call again completes the work */
+        REQUIRE(iova_bitmap_merge(to->bitmap, from->bitmap, &report) == 0);
+        newly = UINT32_MAX;
+    } else {
+        REQUIRE(rc == 0);
+    }
+    unsigned found = 0;
+    for (unsigned bit = part.first; bit < part.stop; bit++) {
+        found += from->dirty[bit] ? project(from, to, bit, &part) : 0;
+    }
+    REQUIRE(newly == UINT32_MAX ? report.pages <= found : report.pages == found);
+    REQUIRE(report.length == 0);
+}
+
+void fuzz_pair(struct subjects *all, unsigned which)
+{
+    const unsigned bits = next8();
+    const unsigned clip = bits & 1 ? IOVA_BITMAP_CLIP : 0;
+    const enum iova_bitmap_operation operation = bits >> 1 & 3;
+
+    switch (which) {
+    case 0:
+        combine(&all->main, &all->like, operation);
+        break;
+    case 1:
+        ask_combined(&all->main, &all->like, operation);
+        break;
+    case 2:
+        compare(&all->main, &all->like);
+        break;
+    case 3:
+        harvest(&all->main, clip);
+        break;
+    case 4:
+        move_into(&all->main, &all->cover, clip);
+        break;
+    case 5:
+        move_into(&all->main, &all->like, clip);
+        break;
+    case 6:
+        merge(&all->main, &all->cover);
+        break;
+    default:
+        merge(&all->cover, &all->main);
+        break;
+    }
+}

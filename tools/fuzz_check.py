@@ -1,0 +1,116 @@
+"""Does the fuzzer find defects? Plants those of tests/fuzz/planted.toml, one at a time.
+
+    python tools/fuzz_check.py [--most 1] [--options "-fsanitize=..."] [--only NAME]
+
+Each is compiled into the fuzzer of build/fuzz/core in the place of the file that it is in, and must
+be found by the fuzzer that starts from nothing. Whether the corpus alone finds it is said too. Ends
+with 1 where one is not found. The loops of instruction sets that this CPU does not have are left
+out, and that is said.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from mutants import Mutant, mutants_of
+
+CORE = Path("csrc/core")
+BUILT = Path("build/fuzz/core")
+CORPUS = "tests/fuzz/corpus"
+LIST = Path("tests/fuzz/planted.toml")
+COMPILE = ("-std=c11", "-D_GNU_SOURCE", "-w", "-pthread", f"-I{CORE}")
+WRAPPED = ("-Wl,--wrap=iova_bitmap_host_page_size", "-Wl,--wrap=iova_kernels")
+FOUND = 77, 1, 70  # how libFuzzer ends: its own checks, a sanitizer, an input that takes too long
+
+
+@dataclass
+class Found:
+    executions: int
+    seconds: float
+
+
+def find_mutant(name: str) -> Mutant:
+    file = CORE / name.partition(":")[0]
+    for mutant in mutants_of(file):
+        if mutant.name == name:
+            return mutant
+    sys.exit(f"{LIST} names a defect that cannot be planted: {name}")
+
+
+def build(mutant: Mutant, folder: Path, options: list[str]) -> Path:
+    """The fuzzer with the defect."""
+    cc = os.environ.get("CC", "clang")
+    source, made = folder / mutant.file, folder / "planted.o"
+    source.write_text(mutant.apply((CORE / mutant.file).read_text(encoding="utf-8")))
+    subprocess.run([cc, *COMPILE, *options, "-c", source, "-o", made], check=True)
+    others = [o for o in sorted(BUILT.glob("*.o")) if o.stem != Path(mutant.file).stem]
+    harness = [o for o in sorted((BUILT / "fuzz").glob("*.o")) if o.stem != "replay"]
+    fuzzer = folder / "fuzzer"
+    link = [cc, *options, "-pthread", "-fsanitize=fuzzer", *WRAPPED]
+    subprocess.run([*link, made, *others, *harness, "-o", fuzzer], check=True)
+    return fuzzer
+
+
+def fuzz(fuzzer: Path, *arguments: str) -> Found | None:
+    began = time.monotonic()
+    command = [str(fuzzer), f"-artifact_prefix={fuzzer.parent}/", "-print_final_stats=1"]
+    command.append("-timeout=10")
+    done = subprocess.run([*command, *arguments], capture_output=True, check=False)
+    log = done.stderr.decode(errors="replace")
+    if done.returncode == 0:
+        return None
+    ran = re.search(r"stat::number_of_executed_units: +(\d+)", log)
+    if done.returncode not in FOUND or ran is None:
+        sys.exit(f"{fuzzer} ended with {done.returncode}:\n{log[-2000:]}")
+    return Found(int(ran[1]), time.monotonic() - began)
+
+
+def check(name: str, options: list[str], executions: int) -> bool:
+    with tempfile.TemporaryDirectory(dir=BUILT.parent) as made:
+        fuzzer = build(find_mutant(name), Path(made), options)
+        by_corpus = fuzz(fuzzer, "-runs=0", CORPUS)
+        limits = (f"-runs={executions}", "-seed=1", "-max_len=1024", "-len_control=0")
+        from_nothing = fuzz(fuzzer, *limits)
+    told = "not from nothing"
+    if from_nothing is not None:
+        told = f"from nothing after {from_nothing.executions}, {from_nothing.seconds:.1f} s"
+    corpus = "; by the corpus too" if by_corpus is not None else ""
+    print(f"{'found' if from_nothing else 'MISSED':7} {name:48} {told}{corpus}", flush=True)
+    return from_nothing is not None
+
+
+def has_avx2() -> bool:
+    try:
+        return " avx2 " in Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return False
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Plants defects for the fuzzer to find.")
+    parser.add_argument("--most", type=int, default=sys.maxsize, help="only the first ones")
+    parser.add_argument("--options", default="", help="what the fuzzer was compiled with")
+    parser.add_argument("--only", help="this one, which need not be listed")
+    args = parser.parse_args()
+    listed = tomllib.loads(LIST.read_text(encoding="utf-8"))
+    names = [args.only] if args.only else listed["planted"][: args.most]
+    if not has_avx2():
+        names = [name for name in names if not name.startswith("kernels_avx2")]
+        print("left out: defects in the loops for AVX2, which this CPU does not have")
+    options = args.options.split()
+    found = [check(name, options, listed["executions"]) for name in names]
+    print(f"fuzz-check: {sum(found)} of {len(found)} planted defects found")
+    return 0 if found and all(found) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
