@@ -219,6 +219,7 @@ def _restore(
     content: Buffer,
     /,
 ) -> IOVABitmap: ...
+def _signal_interval(ns: int, /) -> int: ...
 def _stamp(
     memory: Buffer,
     offsets: Buffer | Iterable[_Int],

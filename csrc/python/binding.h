@@ -384,6 +384,8 @@ PyObject *ib_restore(PyObject *module, PyObject *args);
  * and with NULL before it takes the interpreter back. */
 int ib_poll(void *context);
 void ib_poll_detached(PyThreadState *thread);
+extern const char ib_doc_signal_interval[];
+PyObject *ib_signal_interval(PyObject *module, PyObject *ns);
 
 /* The same with the interpreter, in a loop of many short steps: asks at some. */
 static inline int ib_poll_each(uint64_t step)

@@ -91,6 +91,7 @@ static PyMethodDef functions[] = {
      ib_doc_changed_pages},
     {"_kernels", kernels, METH_NOARGS, doc_kernels},
     {"_restore", ib_restore, METH_VARARGS, ib_doc_restore},
+    {"_signal_interval", ib_signal_interval, METH_O, ib_doc_signal_interval},
     {"_stamp", (PyCFunction)(void (*)(void))ib_stamp, METH_FASTCALL | METH_KEYWORDS, ib_doc_stamp},
     {NULL, NULL, 0, NULL},
 };

@@ -6,11 +6,29 @@
  */
 #include "binding.h"
 
+#include "atomic.h"
+
 #include <time.h>
 
 /* An operation that runs without the interpreter takes it for a moment so often. The wait for it,
  * while other threads are busy in Python, is then a small part of the time. */
-static const int64_t INTERVAL_NS = 10 * 1000 * 1000;
+static uint64_t interval_ns = 10 * 1000 * 1000;
+
+const char ib_doc_signal_interval[] =
+    "_signal_interval($module, ns, /)\n--\n\n"
+    "Sets how often, in nanoseconds, an operation without the GIL looks for signals; tells how\n"
+    "often it was until now. With 0 it looks whenever the engine asks, however fast the machine.\n";
+
+PyObject *ib_signal_interval(PyObject *module, PyObject *ns)
+{
+    uint64_t wanted = PyLong_AsUnsignedLongLong(ns);
+    (void)module;
+
+    if (wanted == UINT64_MAX && PyErr_Occurred()) {
+        return NULL;
+    }
+    return PyLong_FromUnsignedLongLong(iova_atomic_exchange64(&interval_ns, wanted));
+}
 
 #if defined(_MSC_VER)
 #define PER_THREAD __declspec(thread)
@@ -47,7 +65,8 @@ int ib_poll(void *context)
         return PyErr_CheckSignals();
     }
     int64_t elapsed = now_ns() - detached.asked;
-    if (elapsed >= 0 && elapsed < INTERVAL_NS) { /* less than 0: the clock was set back */
+    bool clock_set_back = elapsed < 0;
+    if (!clock_set_back && (uint64_t)elapsed < iova_atomic_load64(&interval_ns)) {
         return 0;
     }
     PyEval_RestoreThread(thread);

@@ -144,6 +144,7 @@ MAKING = [
         "pickle", "__reduce__ _restore", lambda w: pickle.loads(pickle.dumps([w.bm, _sub(w)]))
     ),
     Operation("_kernels", "_kernels", lambda w: _core._kernels()),
+    Operation("_signal_interval", "_signal_interval", lambda w: _core._signal_interval(10**7)),
     Operation("validate", "validate", lambda w: w.bm.validate()),
     Operation("Arrow array", "__arrow_c_array__", lambda w: w.bm.__arrow_c_array__()),
     Operation(
