@@ -20,9 +20,22 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-# How long the other thread may take before the call goes on: where a lock makes it wait for the
-# call, that is how long both wait. What is true of the result does not depend on it.
-PATIENCE_S = 0.01
+
+class Patience:
+    """How long the other thread may take before the call goes on.
+
+    Where a lock makes it wait for the call, that is how long both wait. That is not known before it
+    is seen, and a busy machine may look like it: so the first wait is long, and where one was in
+    vain, all others are short.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 2.0
+
+    def wait_for(self, thread: threading.Thread) -> None:
+        thread.join(self.seconds)
+        if thread.is_alive():
+            self.seconds = 0.01
 
 
 HERE = str(Path(__file__).parent)
@@ -46,8 +59,9 @@ class Interruption:
     `where` then says which line that was. Where the call has fewer lines, the action runs after it.
     """
 
-    def __init__(self, action: Callable[[], object], moment: int) -> None:
+    def __init__(self, action: Callable[[], object], moment: int, patience: Patience) -> None:
         self.action = action
+        self.patience = patience
         self.left = moment
         self.where = "right after it"
         self._thread: threading.Thread | None = None
@@ -84,7 +98,7 @@ class Interruption:
         self.where = f"before line {frame.f_lineno} of {frame.f_code.co_name}(): {source}"
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
-        self._thread.join(PATIENCE_S)
+        self.patience.wait_for(self._thread)
         sys.settrace(None)
         while frame is not None and frame.f_trace is not None:  # and no line is looked at any more
             frame.f_trace = None

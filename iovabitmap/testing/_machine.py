@@ -21,7 +21,7 @@ except ImportError as error:
     ) from error
 
 from ..strategies import Geometry, geometries, iova_ranges
-from ._interruption import Interruption
+from ._interruption import Interruption, Patience
 from ._ranges import Pages, Row, Run, minus, rows_of, union
 
 T = TypeVar("T")
@@ -160,6 +160,8 @@ class DirtyTrackerMachine(RuleBasedStateMachine):
 
     geometry: Geometry
 
+    _machine_patience: ClassVar[Patience]
+
     # --- what a subclass gives -------------------------------------------------------------------
 
     def start(self, iova: int, length: int, page_size: int) -> None:
@@ -211,6 +213,7 @@ class DirtyTrackerMachine(RuleBasedStateMachine):
         usual = cls.TestCase.settings
         phases = [phase for phase in usual.phases if phase is not Phase.explain]
         cls.TestCase.settings = settings(usual, phases=phases, report_multiple_bugs=False)
+        cls._machine_patience = Patience()
 
     @classmethod
     def has(cls, name: str) -> bool:
@@ -272,7 +275,9 @@ class DirtyTrackerMachine(RuleBasedStateMachine):
         self._machine_begin(f"{write} during read_and_clear()")
         dirty = self._machine_dirty
         during = Interruption(
-            partial(self._machine_until_done, partial(self.write, *written)), moment
+            partial(self._machine_until_done, partial(self.write, *written)),
+            moment,
+            self._machine_patience,
         )
         try:
             answer = during.during(partial(self._machine_until_done, self.read_and_clear))

@@ -14,7 +14,7 @@ from hypothesis.stateful import run_state_machine_as_test
 import iovabitmap as ib
 from iovabitmap.strategies import Geometry, geometries
 from iovabitmap.testing import DirtyTrackerMachine
-from iovabitmap.testing._interruption import Interruption
+from iovabitmap.testing._interruption import Interruption, Patience
 from support import trackers
 from support.children import run_child
 
@@ -322,7 +322,7 @@ def test_an_interruption_comes_before_the_line_that_was_chosen(moment, expected)
         log.append("!")
 
     tracer = sys.gettrace()
-    interruption = Interruption(action, moment)
+    interruption = Interruption(action, moment, Patience())
     assert interruption.during(lambda: lines(log)) is not None
     assert "".join(log) == expected
     assert sys.gettrace() is tracer
@@ -337,7 +337,7 @@ def test_what_the_other_thread_raises_is_raised(moment):
         raise KeyError("other")
 
     with pytest.raises(KeyError, match="other"):
-        Interruption(action, moment).during(lambda: lines([]))
+        Interruption(action, moment, Patience()).during(lambda: lines([]))
 
 
 def test_the_call_itself_may_raise():
@@ -348,8 +348,28 @@ def test_the_call_itself_may_raise():
 
     tracer = sys.gettrace()
     with pytest.raises(KeyError, match="call"):
-        Interruption(lambda: done.append(1), 0).during(call)
+        Interruption(lambda: done.append(1), 0, Patience()).during(call)
     assert done == [1] and sys.gettrace() is tracer
+
+
+def test_only_the_first_wait_for_a_lock_is_long():
+    patience = Patience()
+    patience.seconds = 0.001  # of the first
+    lock = threading.Lock()
+
+    def call():
+        with lock:
+            return lines([])
+
+    for _ in range(2):
+        taken = []
+
+        def action(taken=taken):
+            with lock:
+                taken.append(1)
+
+        assert Interruption(action, 2, patience).during(call) == ["a", "b"]
+        assert taken == [1] and patience.seconds == 0.01
 
 
 # --- without hypothesis ---------------------------------------------------------------------------
