@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -127,6 +128,8 @@ def measure(kind: type[Program], args: argparse.Namespace) -> bool:
 def main() -> None:
     args = options()
     held = True
+    # The programs are ended by it; they would ignore what a shell lets us ignore in the background.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for kind in PROGRAMS:
         if args.programs and kind.name not in args.programs:
             continue
