@@ -1,5 +1,6 @@
 """Settings of Sphinx for `make docs`."""
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -25,6 +26,22 @@ suppress_warnings = ["ref.python"]  # a word of a docstring's type line, such as
 
 html_theme = "pydata_sphinx_theme"
 html_title = f"{project} {release}"
-html_theme_options = {"show_prev_next": False}
+html_theme_options = {"show_prev_next": False, "header_links_before_dropdown": 4}
+html_sidebars = {"*": [], "reference/*": ["sidebar-nav-bs"]}  # others have no neighbours
+html_static_path = ["_static"]
+html_css_files = ["wide.css"]
 html_copy_source = False
 html_show_sourcelink = False
+
+
+def _list_names(app, what, name, obj, options, lines):  # noqa: ARG001  # as Sphinx calls it
+    """Attributes that share a line of a docstring, `a, b : int`, are a list of their own: napoleon
+    takes all but the last name for a type."""
+    for number, line in enumerate(lines):
+        found = re.fullmatch(r":ivar (\w+(?:, \w+)+): (.*)", line)
+        if found:
+            lines[number] = f":ivar {found[1].replace(', ', '/')}: {found[2]}"
+
+
+def setup(app):
+    app.connect("autodoc-process-docstring", _list_names, priority=900)  # after napoleon
