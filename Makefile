@@ -19,7 +19,7 @@ unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .SECONDARY:
-.PHONY: help demo test test-core test-python lint format bench docs proof proof-short sanitize \
+.PHONY: help demo test test-core test-python lint format bench bench-fleet docs proof proof-short sanitize \
 	sanitize-core sanitize-python tsan test-freethreaded valgrind crash \
 	faults-long qemu-tests notebook-tests browser-tests dist wheel-test clean distclean
 
@@ -36,6 +36,11 @@ BENCH_ARGS ?=
 
 bench: $(VENV)/.extra-bench ## Measure beside peers, C and the machine's limits; BENCH_ARGS="--quick"
 	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
+
+FLEET_ARGS ?=
+
+bench-fleet: $(VENV)/.extra-fleet ## How a fleet's time changes with Dask's workers; FLEET_ARGS="--logs 50"
+	$(BIN)/python benchmarks/fleet.py $(FLEET_ARGS)
 
 docs: $(VENV)/.extra-docs ## The manual, to docs/_build/html
 	$(BIN)/sphinx-build --fail-on-warning --keep-going -q -b html docs docs/_build/html

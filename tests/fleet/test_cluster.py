@@ -12,7 +12,7 @@ needs("dask", "distributed", "pandas", "pyarrow")
 from dask.distributed import Client, LocalCluster  # noqa: E402
 
 from iovabitmap import fleet  # noqa: E402
-from support.fleets import assert_says, make_fleet, of_fleet  # noqa: E402
+from support.fleets import LINK, assert_says, make_fleet  # noqa: E402
 
 LOGS = 200
 
@@ -21,7 +21,7 @@ LOGS = 200
 def client():
     """Of two processes; no page that shows them, which would want a port of its own."""
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
         Client(cluster) as client,
     ):
         yield client
@@ -34,7 +34,11 @@ def test_two_processes_say_what_one_log_after_another_says(client, tmp_path):
     machines = fleet.open(tmp_path)
     assert machines.logs == names and len(machines) == LOGS
 
-    frames = of_fleet(machines)
+    frames = {
+        "rates": machines.rates(),
+        "working_sets": machines.working_sets(),
+        "precopy": machines.precopy(**LINK),
+    }
     good = names[:70] + names[71:]
     assert_says(frames, tmp_path, good)
     for frame in frames.values():

@@ -99,6 +99,7 @@ def test_some_epochs_and_other_arguments_are_the_analysis_own(tmp_path):
     row = machines.working_sets(1, at_least=0.9, bandwidth=2e5).loc[name]
     assert (row["union_bytes"], row["hot_bytes"]) == (working.union, working.hot)
     assert row["plateau_bytes"] == working.plateau > 0
+    assert row["seconds"] == working.seconds == pytest.approx(0.5)
     row = machines.precopy(0, -1, **how).loc[name]
     assert (row["why"], row["sent_bytes"]) == (found.why, found.total_bytes)
 
@@ -194,7 +195,7 @@ def test_an_empty_folder(tmp_path):
 
 
 def test_what_is_no_folder_of_logs(tmp_path):
-    with pytest.raises(FileNotFoundError, match="nowhere"):
+    with pytest.raises(FileNotFoundError, match="nowhere: there is no such folder"):
         fleet.open(tmp_path / "nowhere")
     make_log(tmp_path / "one.parquet", [{1}], GEOMETRY)
     make_log(tmp_path / "killed.parquet", [{1}], GEOMETRY, close=False)
@@ -210,12 +211,15 @@ def test_each_file_is_in_a_log_or_among_the_others(tmp_path):
         make_log(tmp_path / name, [{1}], GEOMETRY, close=False)
     (tmp_path / "d.parquet").rename(tmp_path / "d.parquet.old")  # killed while it was closed
     (tmp_path / "b.parquet.closing").write_bytes(b"")
+    (tmp_path / "sub").mkdir()
+    make_log(tmp_path / "sub" / "g.parquet", [{1}], GEOMETRY)
     machines = fleet.open(tmp_path)
-    assert machines.logs == ["a.parquet", "b.parquet", "d.parquet", "e.parquet"]
+    assert machines.logs == ["a.parquet", "b.parquet", "d.parquet", "e.parquet", "sub/g.parquet"]
     assert machines.others == ["b.parquet.closing", "c.log", "f.log/journal"]
     assert (machines.rates()["error"] == "").all()
     assert fleet.open(tmp_path, pattern="*.log").logs == ["c.log", "f.log"]
-    assert repr(machines) == f"<Fleet {tmp_path}: 4 logs, 3 other files>"
+    assert fleet.open(tmp_path, pattern="sub*").logs == []  # of names, not of paths
+    assert repr(machines) == f"<Fleet {tmp_path}: 5 logs, 3 other files>"
 
 
 def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path, monkeypatch):
@@ -317,6 +321,22 @@ def test_a_call_reads_again(tmp_path):
     (tmp_path / "a.parquet").unlink()
     make_log(tmp_path / "a.parquet", [{1, 2}], GEOMETRY)
     assert machines.rates()["pages"].tolist() == [2]
+
+
+def test_tasks_are_named_after_their_logs_and_are_of_one_call(tmp_path):
+    """So a worker that dies says with which log, and no call gets the answers of another."""
+    names = make_fleet(tmp_path, 3)
+    machines = fleet.open(tmp_path)
+    calls = []
+    for _ in range(2):
+        keys = []
+        with dask.callbacks.Callback(pretask=lambda key, *_, keys=keys: keys.append(key)):
+            machines.rates()
+        assert len(keys) == 3 and all(
+            name in key for name, key in zip(names, sorted(keys), strict=True)
+        )
+        calls.append(keys)
+    assert not {*calls[0]} & {*calls[1]}
 
 
 def test_without_dask():

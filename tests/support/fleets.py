@@ -80,8 +80,9 @@ def of_fleet(fleet: Any) -> dict[str, Any]:
 def assert_says(frames: dict[str, Any], folder: Path, names: list[str]) -> None:
     """Each frame's rows of these logs are exactly what each log says alone."""
     for name in names:
-        for question, expected in alone(folder / name).items():
-            row = frames[question].loc[name].to_dict()
+        answers = alone(folder / name)
+        for question, frame in frames.items():
+            row, expected = frame.loc[name].to_dict(), answers[question]
             assert (row.pop("host"), row.pop("unfinished"), row.pop("error")) == ("here", "", "")
             assert row == expected, (question, name)
             assert [type(row[n]) for n in row] == [type(expected[n]) for n in row], question
