@@ -1,6 +1,7 @@
 """How the time of a fleet changes with the number of Dask's workers.
 
     python benchmarks/fleet.py [--logs 200] [--epochs 100] [--rounds 5] [--workers 1 2 4]
+                               [--logs-per-task 5]
 
 Makes that many logs, and asks them all for working sets: one after another without Dask, by the
 threads of one process, and by clusters of processes with one thread each, all of which take turns.
@@ -40,6 +41,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=100, help="of a log, each of 100 ms")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--logs-per-task", type=int, default=5)
     return parser.parse_args()
 
 
@@ -65,8 +67,8 @@ def one_by_one(folder: Path) -> Answers:
     return found
 
 
-def by_fleet(folder: Path) -> Answers:
-    frame = fleet.open(folder).working_sets()
+def by_fleet(folder: Path, logs_per_task: int) -> Answers:
+    frame = fleet.open(folder, logs_per_task=logs_per_task).working_sets()
     assert (frame["error"] == "").all(), frame["error"]
     return [*frame[COLUMNS].itertuples(index=False, name=None)]
 
@@ -81,17 +83,19 @@ def cluster(workers: int) -> Iterator[Client]:
         yield client
 
 
-def ways(folder: Path, clients: dict[int, Client]) -> dict[str, Callable[[], Answers]]:
+def ways(
+    folder: Path, logs_per_task: int, clients: dict[int, Client]
+) -> dict[str, Callable[[], Answers]]:
     """Each way to ask all logs, by its name."""
 
     def threads() -> Answers:
         with dask.config.set(scheduler="threads"):
-            return by_fleet(folder)
+            return by_fleet(folder, logs_per_task)
 
     def workers(client: Client) -> Callable[[], Answers]:
         def ask() -> Answers:
             with client.as_current():
-                return by_fleet(folder)
+                return by_fleet(folder, logs_per_task)
 
         return ask
 
@@ -143,12 +147,13 @@ def main() -> None:
             make_log(folder / f"machine-{number:04}.parquet", args.epochs, rng)
         size = sum(path.stat().st_size for path in folder.iterdir())
         print(
-            f"{args.logs} logs of {args.epochs} epochs, {size / 2**20:.0f} MiB of files; "
+            f"{args.logs} logs of {args.epochs} epochs, {size / 2**20:.0f} MiB of files, "
+            f"{args.logs_per_task} in a task; "
             f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f} before; working sets of all:",
             flush=True,
         )
         clients = {n: stack.enter_context(cluster(n)) for n in args.workers}
-        asked = ways(folder, clients)
+        asked = ways(folder, args.logs_per_task, clients)
         times = measure(asked, args.rounds)
         report(times, [*asked][2])
         print(f"load {os.getloadavg()[0]:.1f} after; the answers are the same")

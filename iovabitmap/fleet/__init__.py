@@ -1,6 +1,6 @@
 """Many logs at once: the answers of `iovabitmap.analysis` for a folder or a bucket of them.
 
-Each log is asked by a task of Dask, by the same functions that one log is asked by, in whatever
+Each log is asked in a task of Dask, by the same functions that one log is asked by, in whatever
 threads, processes or machines the caller has given Dask. What comes back is one pandas data frame
 with a row for each log. A log that cannot be read has a row too, which says why.
 

@@ -52,6 +52,11 @@ PRECOPY = {
 }
 
 
+def ask_each(place: Place, names: list[str], question: Question) -> list[Row]:
+    """What a task does: the rows of some logs."""
+    return [ask(place, name, question) for name in names]
+
+
 def ask(place: Place, name: str, question: Question) -> Row:
     """The row of a log, or one that says in `error` why it has none.
 

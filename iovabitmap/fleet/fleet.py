@@ -6,6 +6,7 @@ import math
 import uuid
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from .._text import show_bytes, show_seconds
@@ -78,7 +79,7 @@ def _logs(number: int) -> str:
 class Fleet:
     """The dirty logs of many machines: `iovabitmap.fleet.open` makes one.
 
-    Each method asks every log, as tasks of Dask, and returns a pandas data frame: a row for each
+    Each method asks every log, in tasks of Dask, and returns a pandas data frame: a row for each
     log, whose index `log` is its name, with units in the names of columns. Besides its answer each
     has the columns
 
@@ -100,8 +101,10 @@ class Fleet:
         Files that were taken for no log.
     """
 
-    def __init__(self, place: Place, pattern: str) -> None:
-        self._place = place
+    def __init__(self, place: Place, pattern: str, logs_per_task: int) -> None:
+        if logs_per_task < 1:
+            raise ValueError(f"logs_per_task must be 1 or more, not {logs_per_task}")
+        self._place, self._logs_per_task = place, logs_per_task
         self.path = place.path
         self.logs, self.others = place.names(pattern)
 
@@ -229,22 +232,24 @@ class Fleet:
         return found[~found["converges"].fillna(False)]
 
     def _ask(self, question: Question, columns: Mapping[str, str] | None = None) -> Any:
-        """The frame of a question, a task for each log: those of one call share no key with those
-        of another, so that no answer of before is taken for one of now."""
+        """The frame of a question. The tasks of one call share no key with those of another, so
+        that no answer of before is taken for one of now."""
         dask = need("dask", "fleet")
-        ask = dask.delayed(questions.ask, pure=False, traverse=False)
-        call = uuid.uuid4().hex
-        rows: tuple[Row, ...] = dask.compute(
+        ask = dask.delayed(questions.ask_each, pure=False, traverse=False)
+        call, size = uuid.uuid4().hex, self._logs_per_task
+        parts = [self.logs[k : k + size] for k in range(0, len(self.logs), size)]
+        answers: tuple[list[Row], ...] = dask.compute(
             *(
-                ask(self._place, name, question, dask_key_name=f"iovabitmap-{name}-{call}")
-                for name in self.logs
+                ask(self._place, part, question, dask_key_name=f"iovabitmap-{part[0]}-{call}")
+                for part in parts
             )
         )
+        rows = [*chain.from_iterable(answers)]
         first, last = questions.FIRST, questions.LAST
         if columns is None:
             named = {*first, *last}
             columns = {n: k for n, k in kinds(rows).items() if n not in named}
-        return frame(self.logs, list(rows), {**first, **columns, **last})
+        return frame(self.logs, rows, {**first, **columns, **last})
 
     def __len__(self) -> int:
         return len(self.logs)
@@ -258,7 +263,11 @@ _NOTHING = VolumeCurve.constant(0.0, total=1)
 
 
 def open(  # noqa: A001  # as gzip.open: it is called fleet.open
-    path: StrPath, *, pattern: str = "*.parquet", storage_options: dict[str, Any] | None = None
+    path: StrPath,
+    *,
+    pattern: str = "*.parquet",
+    logs_per_task: int = 1,
+    storage_options: dict[str, Any] | None = None,
 ) -> Fleet:
     """The logs below a folder, at any depth.
 
@@ -274,6 +283,9 @@ def open(  # noqa: A001  # as gzip.open: it is called fleet.open
     pattern : str
         What the name of a log (a file, or the folder of one that was not closed) is like, as
         `fnmatch` has it. The fleet's `others` are the files that are not.
+    logs_per_task : int
+        How many logs, neighbours by name, one task reads. More than 1 where logs are small, so that
+        what a task costs Dask is shared.
     storage_options : dict, optional
         What fsspec is told about a URL: credentials and the like.
 
@@ -285,6 +297,8 @@ def open(  # noqa: A001  # as gzip.open: it is called fleet.open
         Where there is nothing, or no folder of logs.
     OSError
         Where a folder cannot be listed.
+    ValueError
+        For `logs_per_task` below 1.
 
     Examples
     --------
@@ -294,4 +308,4 @@ def open(  # noqa: A001  # as gzip.open: it is called fleet.open
     """
     for module in ("dask", "pandas", "pyarrow"):
         need(module, "fleet")
-    return Fleet(Place(path, storage_options or {}), pattern)
+    return Fleet(Place(path, storage_options or {}), pattern, logs_per_task)

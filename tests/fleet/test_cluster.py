@@ -31,7 +31,7 @@ def test_two_processes_say_what_one_log_after_another_says(client, tmp_path):
     names = make_fleet(tmp_path, LOGS)
     broken = tmp_path / names[70]
     broken.write_bytes(broken.read_bytes()[:-1])
-    machines = fleet.open(tmp_path)
+    machines = fleet.open(tmp_path, logs_per_task=3)
     assert machines.logs == names and len(machines) == LOGS
 
     frames = {

@@ -73,11 +73,11 @@ def folder(tmp_path):
 GOOD = [f"rack {n % 3}/machine-{n:03}.parquet" for n in (0, 3, 1, 4, 2)]
 
 
-@pytest.mark.parametrize("scheduler", ["threads", "sync"])
-def test_a_fleet_says_what_its_logs_say(tmp_path, scheduler):
+@pytest.mark.parametrize("scheduler, each", [("threads", 1), ("sync", 1), ("threads", 5)])
+def test_a_fleet_says_what_its_logs_say(tmp_path, scheduler, each):
     names = make_fleet(tmp_path, 12)
     with dask.config.set(scheduler=scheduler):
-        machines = fleet.open(tmp_path)
+        machines = fleet.open(tmp_path, logs_per_task=each)
         assert machines.logs == names and machines.others == []
         frames = of_fleet(machines)
     for frame in frames.values():
@@ -290,6 +290,8 @@ def test_workers_find_the_place(zipped):
 )
 def test_arguments_that_make_no_sense_are_no_logs_fault(tmp_path, method, arguments):
     make_log(tmp_path / "a.parquet", [{1}], GEOMETRY)
+    with pytest.raises(ValueError, match="logs_per_task"):
+        fleet.open(tmp_path, logs_per_task=0)
     with pytest.raises(ValueError, match=r"at_least|bandwidth|give_up"):
         getattr(fleet.open(tmp_path), method)(**arguments)
 
@@ -323,18 +325,18 @@ def test_a_call_reads_again(tmp_path):
     assert machines.rates()["pages"].tolist() == [2]
 
 
-def test_tasks_are_named_after_their_logs_and_are_of_one_call(tmp_path):
+@pytest.mark.parametrize("each, tasks", [(1, 5), (2, 3), (9, 1)])
+def test_tasks_are_named_after_their_logs_and_are_of_one_call(tmp_path, each, tasks):
     """So a worker that dies says with which log, and no call gets the answers of another."""
-    names = make_fleet(tmp_path, 3)
-    machines = fleet.open(tmp_path)
+    firsts = make_fleet(tmp_path, 5)[::each]
+    machines = fleet.open(tmp_path, logs_per_task=each)
     calls = []
     for _ in range(2):
         keys = []
         with dask.callbacks.Callback(pretask=lambda key, *_, keys=keys: keys.append(key)):
             machines.rates()
-        assert len(keys) == 3 and all(
-            name in key for name, key in zip(names, sorted(keys), strict=True)
-        )
+        assert len(keys) == len(firsts) == tasks
+        assert all(name in key for name, key in zip(firsts, sorted(keys), strict=True))
         calls.append(keys)
     assert not {*calls[0]} & {*calls[1]}
 
