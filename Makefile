@@ -99,7 +99,7 @@ test-python: $(VENV)/.extra-test $(VENV)/.extra-demo ## The Python tests; PYTEST
 	$(BIN)/pytest -n $(JOBS) --deselect $(ALONE) $(PYTEST_ARGS)
 	$(if $(PYTEST_ARGS),,$(BIN)/pytest $(ALONE))
 
-C_STYLED := $(wildcard csrc/*/*.c csrc/*/*.h tests/core/*.[ch] tests/fuzz/*.[ch] tests/cbmc/*.[ch] benchmarks/*.c)
+C_STYLED := $(wildcard csrc/*/*.c csrc/*/*.h tests/core/*.[ch] tests/fuzz/*.[ch] tests/cbmc/*.[ch] benchmarks/*.c examples/*/*.c)
 
 lint: $(VENV)/.extra-lint $(VENV)/.extra-test ## Style and types; changes nothing
 	$(BIN)/ruff check
@@ -213,7 +213,7 @@ wheel-test: dist ## The tests against the wheel, in an empty environment outside
 # --- order --------------------------------------------------------------------------------------
 
 clean: ## Remove all that is built, but not the environment
-	rm -rf build dist docs/_build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist docs/_build iovabitmap/include *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	rm -f iovabitmap/_core*.so iovabitmap/_core*.pyd iovabitmap/sources/_preload*.so
 	find benchmarks docs examples iovabitmap tests tools -name __pycache__ -exec rm -rf {} +
 
