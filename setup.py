@@ -42,7 +42,7 @@ def copy_public_headers() -> None:
             shutil.copyfile(header, copy)
 
 
-# A free-threaded interpreter has no limited API.
+# A free-threaded interpreter has no limited API before 3.15, and then one that 3.11 does not have.
 limited_api = switch("LIMITED_API", "1") and not sysconfig.get_config_var("Py_GIL_DISABLED")
 
 defines = [("Py_LIMITED_API", ABI_VERSION)] if limited_api else []
