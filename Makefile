@@ -21,7 +21,7 @@ unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
 .SECONDARY:
 .PHONY: help demo test test-core test-python lint format bench bench-fleet docs proof proof-short sanitize \
 	sanitize-core sanitize-python tsan test-freethreaded valgrind crash \
-	faults-long qemu-tests notebook-tests browser-tests dist wheel-test clean distclean
+	faults-long qemu-tests notebook-tests browser-tests dist wheel-test release wheels clean distclean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -104,7 +104,7 @@ test-python: $(VENV)/.extra-test $(VENV)/.extra-demo ## The Python tests; PYTEST
 	$(BIN)/pytest -n $(JOBS) --deselect $(ALONE) $(PYTEST_ARGS)
 	$(if $(PYTEST_ARGS),,$(BIN)/pytest $(ALONE))
 
-C_STYLED := $(wildcard csrc/*/*.c csrc/*/*.h tests/core/*.[ch] tests/fuzz/*.[ch] tests/cbmc/*.[ch] benchmarks/*.c)
+C_STYLED := $(wildcard csrc/*/*.c csrc/*/*.h tests/core/*.[ch] tests/fuzz/*.[ch] tests/cbmc/*.[ch] benchmarks/*.c examples/*/*.c)
 
 lint: $(VENV)/.extra-lint $(VENV)/.extra-test ## Style and types; changes nothing
 	$(BIN)/ruff check
@@ -215,10 +215,27 @@ dist: $(VENV)/.extra-dist ## The sdist, and from it the wheel, to dist/
 wheel-test: dist ## The tests against the wheel, in an empty environment outside of this tree
 	$(BIN)/python tools/wheel_test.py dist
 
+RELEASE_PYTHONS ?= all
+
+release: $(VENV)/.extra-dist ## All that a release must pass, by every CPython found; uploads nothing
+	$(BIN)/python tools/release.py
+	@$(MAKE) --no-print-directory dist
+	$(BIN)/python tools/release.py dist
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/abi3audit --strict dist/*.whl
+	$(BIN)/python tools/wheel_test.py dist $(RELEASE_PYTHONS)
+	@echo "Ready. What is left to do is in CONTRIBUTING.md, Release."
+
+WHEELS_ARGS ?=
+
+wheels: $(VENV)/.extra-dist ## The wheels of a release, to dist/; WHEELS_ARGS="--only cp311-manylinux_x86_64"
+	sh tools/need.sh "wheels for other systems" docker docker.io \
+		$(BIN)/cibuildwheel --platform linux --output-dir dist $(WHEELS_ARGS)
+
 # --- order --------------------------------------------------------------------------------------
 
 clean: ## Remove all that is built, but not the environment
-	rm -rf build dist docs/_build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist docs/_build iovabitmap/include *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	rm -f iovabitmap/_core*.so iovabitmap/_core*.pyd iovabitmap/sources/_preload*.so
 	find benchmarks docs examples iovabitmap tests tools -name __pycache__ -exec rm -rf {} +
 

@@ -10,6 +10,7 @@ IOVABITMAP_WERROR         warnings are errors: for the project's own builds, nev
 """
 
 import os
+import shutil
 import sys
 import sysconfig
 from pathlib import Path
@@ -18,6 +19,7 @@ from setuptools import Extension, setup
 
 ABI_VERSION = "0x030B0000"  # the limited API as of CPython 3.11
 ABI_TAG = "cp311"
+PUBLIC_HEADERS = ("csrc/core/iova_bitmap.h", "csrc/python/iovabitmap_api.h")
 INSTRUMENTED = ("-fsanitize", "-fno-sanitize", "--coverage")
 
 
@@ -30,7 +32,17 @@ def files(pattern: str) -> list[str]:
     return sorted(path.as_posix() for folder in folders for path in folder.glob(pattern))
 
 
-# A free-threaded interpreter has no limited API.
+def copy_public_headers() -> None:
+    """To where get_include() says. Copies: not every archive and file system keeps a link one."""
+    folder = Path("iovabitmap/include")
+    folder.mkdir(exist_ok=True)
+    for header in map(Path, PUBLIC_HEADERS):
+        copy = folder / header.name
+        if not copy.exists() or copy.read_bytes() != header.read_bytes():
+            shutil.copyfile(header, copy)
+
+
+# A free-threaded interpreter has no limited API before 3.15, and then one that 3.11 does not have.
 limited_api = switch("LIMITED_API", "1") and not sysconfig.get_config_var("Py_GIL_DISABLED")
 
 defines = [("Py_LIMITED_API", ABI_VERSION)] if limited_api else []
@@ -87,6 +99,7 @@ if sys.platform == "linux":
         )
     ]
 
+copy_public_headers()
 setup(
     ext_modules=modules,
     options={"bdist_wheel": {"py_limited_api": ABI_TAG}} if limited_api else {},

@@ -23,6 +23,8 @@ __all__ = [
     "nbytes_for",
 ]
 
+__version__ = "0.9.0"
+
 # All is loaded when it is first asked for, even the extension module: pytest imports this package
 # for its plugin in every run. Names that are not of the engine, and their modules.
 _MODULES = {"DirtyLog": "logs", "LogError": "logs"}

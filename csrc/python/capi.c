@@ -40,9 +40,9 @@ static int acquire(void *object, struct iovabitmap_held *held)
     held->bitmap = NULL;
     held->memory = NULL;
     if (state == NULL) {
-        return -1;
+        PyErr_Clear(); /* it says the same of a type that is nothing of ours, in other words */
     }
-    if (!PyObject_TypeCheck((PyObject *)object, state->bitmap_type)) {
+    if (state == NULL || !PyObject_TypeCheck((PyObject *)object, state->bitmap_type)) {
         PyErr_Format(PyExc_TypeError, "an IOVABitmap is needed, not %R",
                      Py_TYPE((PyObject *)object));
         return -1;

@@ -147,7 +147,7 @@ def test_what_cannot_be_held(library):
             pass
 
     for nothing in (None, 5, _core._WriteTracker):
-        with pytest.raises(TypeError):
+        with pytest.raises(TypeError, match="an IOVABitmap is needed, not "):
             library.hold(nothing)
     with pytest.raises(ValueError, match="pin object"):
         library.hold(ib.IOVABitmap(BASE, PAGE, PAGE, pin=Pin()))
@@ -157,7 +157,7 @@ def test_what_cannot_be_held(library):
         library.hold(bm)
 
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "c_extension"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "c_library"
 
 
 @pytest.mark.skipif(not EXAMPLE.exists(), reason="examples/ is not beside this copy of the tests")

@@ -1,1 +1,0 @@
-../../csrc/core/iova_bitmap.h

@@ -1,1 +1,0 @@
-../../csrc/python/iovabitmap_api.h
