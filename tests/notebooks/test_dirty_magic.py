@@ -9,6 +9,7 @@ import pytest
 from iovabitmap.sources import ProcessTracker
 from support.children import run_child
 from support.logs import needs
+from support.notebooks import execute
 
 needs("IPython", "pyarrow")
 CAN = ProcessTracker.probe()
@@ -168,18 +169,12 @@ def test_a_recording_that_fails_says_so_and_the_cell_goes_on():
     )
 
 
-def test_in_a_notebook():
+def test_in_a_notebook(tmp_path):
     needs("nbclient", "ipykernel")
-    import sys
-
     import nbformat
-    from nbclient import NotebookClient
 
     cells = ["%load_ext iovabitmap", "%%dirty log\nimport numpy as np\na = np.ones(1 << 20)", "log"]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(each) for each in cells])
-    client = NotebookClient(notebook, timeout=120, kernel_name="python3")
-    manager = client.create_kernel_manager()
-    manager.kernel_spec.argv[0] = sys.executable
-    client.execute()
+    execute(notebook, tmp_path)
     html = [output["data"]["text/html"] for each in notebook.cells[1:] for output in each.outputs]
     assert "a" in html[0] and "float64 (1048576,)" in html[0] and html[1].count("<svg") == 2
