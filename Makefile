@@ -121,9 +121,9 @@ format: $(VENV)/.extra-lint ## Give all code its style
 
 # --- proof: the same tests, with every memory access watched -------------------------------------
 
-PROOFS := sanitize tsan valgrind cbmc fuzz fuzz-check s390x crash
+PROOFS := sanitize tsan valgrind cbmc fuzz fuzz-check s390x crash notebook-tests
 
-LONG_PROOFS := recordings notebook-tests browser-tests faults-long fuzz-python test-freethreaded qemu-tests \
+LONG_PROOFS := recordings browser-tests faults-long fuzz-python test-freethreaded qemu-tests \
 	kernel-lab coverage mutation
 
 proof: $(PROOFS) $(LONG_PROOFS) ## All of them: hours
@@ -171,8 +171,8 @@ tsan: ## The C programs with threads under ThreadSanitizer
 	@IOVABITMAP_MARKS=$(TSAN_MARKS) \
 		sh tests/core/run.sh --under "setarch -R" $(TSAN_PROGRAMS:%=$(TSAN_BUILD)/tests/%)
 
-notebook-tests: $(VENV)/.extra-test $(VENV)/.extra-notebooks ## %%dirty in real kernels; the interactive view's page
-	$(BIN)/pytest tests/notebooks tests/plot
+notebook-tests: $(VENV)/.extra-test $(VENV)/.extra-notebooks ## %%dirty and the example notebooks in real kernels; pictures
+	$(BIN)/pytest -n $(JOBS) tests/notebooks tests/plot
 
 # The program is the system's Chromium: the package brings only what speaks to it.
 browser-tests: $(VENV)/.extra-test $(VENV)/.extra-browser ## The interactive view, in a headless Chromium
