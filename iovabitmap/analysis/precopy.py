@@ -238,6 +238,12 @@ def replay_precopy(
     What becomes dirty in a round is the union of the epochs within it; of an epoch that lies in it
     in part, that part of the pages that the others do not have. Where the log ends first it says
     so: `converges` is False, since nobody knows.
+
+    Notes
+    -----
+    Record epochs shorter than the downtime limit. A round shorter than an epoch gets its part of
+    the epoch's pages, as if each were written once in it; pages that are written all the time would
+    be dirty again after any part, so the rounds are then smaller than real ones.
     """
     series = as_series(log, i, j)
     replay = _Replay(series)
