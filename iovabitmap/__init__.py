@@ -52,10 +52,12 @@ def load_ipython_extension(shell: Any) -> None:
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
+    if name == "_core":  # PyCapsule_Import() imports this package alone, then asks for the rest
+        return import_module("._core", __name__)
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     found = getattr(import_module(f".{_MODULES.get(name, '_core')}", __name__), name)
     globals()[name] = found  # the next time it is an attribute like any other
     return found

@@ -109,7 +109,9 @@ def main() -> None:
     check_wheel(wheel)
     failed = False
     results = []
-    for python in every_python() if pythons == ["all"] else pythons or [sys.executable]:
+    if pythons == ["all"]:
+        pythons = every_python()
+    for python in pythons or [sys.executable]:
         start = time.monotonic()
         passed = test(wheel, sdist, python)
         failed |= not passed

@@ -66,12 +66,16 @@ static PyObject *write_(PyObject *module, PyObject *args)
 {
     const struct iovabitmap_api *api = ((struct state *)PyModule_GetState(module))->api;
     struct iovabitmap_held held;
-    PyObject *bitmap, *addresses;
+    PyObject *bitmap, *addresses, *number;
     unsigned long long length;
     uint64_t newly = 0;
     Py_buffer view;
 
-    if (!PyArg_ParseTuple(args, "OOK", &bitmap, &addresses, &length) ||
+    if (!PyArg_ParseTuple(args, "OOO!", &bitmap, &addresses, &PyLong_Type, &number)) {
+        return NULL;
+    }
+    length = PyLong_AsUnsignedLongLong(number); /* "K" would cut it to 64 bits without a word */
+    if ((length == (unsigned long long)-1 && PyErr_Occurred()) ||
         get_addresses(addresses, &view) < 0) {
         return NULL;
     }

@@ -20,9 +20,13 @@ def frame(names: list[str], rows: list[Row], columns: Mapping[str, str]) -> Any:
     not make floats of the others' numbers.
     """
     pandas = need("pandas", "fleet")
-    index = pandas.Index(names, name="log", dtype="string")
+    # Python's own strings, not pyarrow's: names of files and hosts need not be valid Unicode.
+    text = pandas.StringDtype("python")
+    index = pandas.Index(names, name="log", dtype=text)
     made = {
-        name: pandas.Series([row.get(name) for row in rows], index=index, dtype=kind)
+        name: pandas.Series(
+            [row.get(name) for row in rows], index=index, dtype=text if kind == "string" else kind
+        )
         for name, kind in columns.items()
     }
     return pandas.DataFrame(made, index=index)

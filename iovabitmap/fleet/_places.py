@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from ..logs import DirtyLog
-from ..logs._errors import StrPath, need
+from ..logs._errors import StrPath, blaming, need
 from ..logs._journal import FILE_NAME
 
 if TYPE_CHECKING:
@@ -43,8 +43,13 @@ class Place:
 
     def __init__(self, path: StrPath, storage_options: dict[str, Any]) -> None:
         self.path = os.fspath(path)
-        self.fs, self.root = need("fsspec.core", "fleet").url_to_fs(self.path, **storage_options)
-        self.local = isinstance(self.fs, need("fsspec.implementations.local").LocalFileSystem)
+        to_fs = need("fsspec.core", "fleet").url_to_fs
+        local = need("fsspec.implementations.local", "fleet").LocalFileSystem
+        if Path(self.path).is_dir():  # whatever its name looks like: "a::b" and "file:c" are names
+            self.fs, self.root = local(**storage_options), Path(self.path).absolute().as_posix()
+        else:
+            self.fs, self.root = to_fs(self.path, **storage_options)
+        self.local = isinstance(self.fs, local)
         if not self.fs.exists(self.root):
             raise FileNotFoundError(f"{self.path}: there is no such folder")
         if not self.fs.isdir(self.root) or self.fs.isfile(self._at(FILE_NAME)):
@@ -94,9 +99,10 @@ class Place:
 
     def _copied(self, log: str, folder: Path) -> Path:
         copy = folder / "log"
-        if self.fs.isdir(log):
-            copy.mkdir()
-            self.fs.get_file(f"{log}/{FILE_NAME}", str(copy / FILE_NAME))
-        else:
-            self.fs.get_file(log, str(copy))
+        with blaming(log, "it cannot be copied here"):  # file systems have errors of their own
+            if self.fs.isdir(log):
+                copy.mkdir()
+                self.fs.get_file(f"{log}/{FILE_NAME}", str(copy / FILE_NAME))
+            else:
+                self.fs.get_file(log, str(copy))
         return copy

@@ -37,8 +37,8 @@ RATE = {
     "mib_per_s": "float64",
 }
 WORKING_SET = {
-    "union_bytes": "Int64",
-    "hot_bytes": "Int64",
+    "union_bytes": "UInt64",
+    "hot_bytes": "UInt64",
     "plateau_bytes": "float64",
     "seconds": "float64",
 }

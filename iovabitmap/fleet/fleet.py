@@ -238,10 +238,11 @@ class Fleet:
         ask = dask.delayed(questions.ask_each, pure=False, traverse=False)
         call, size = uuid.uuid4().hex, self._logs_per_task
         parts = [self.logs[k : k + size] for k in range(0, len(self.logs), size)]
+        firsts = [part[0].encode(errors="backslashreplace").decode() for part in parts]  # for keys
         answers: tuple[list[Row], ...] = dask.compute(
             *(
-                ask(self._place, part, question, dask_key_name=f"iovabitmap-{part[0]}-{call}")
-                for part in parts
+                ask(self._place, part, question, dask_key_name=f"iovabitmap-{first}-{call}")
+                for part, first in zip(parts, firsts, strict=True)
             )
         )
         rows = [*chain.from_iterable(answers)]

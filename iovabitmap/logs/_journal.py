@@ -93,7 +93,7 @@ class Journal:
         """A journal to read. `salvage`: up to the first damage, instead of a LogError."""
         file = path / FILE_NAME
         try:
-            journal = cls(path, os.open(file, os.O_RDONLY | os.O_CLOEXEC))
+            journal = cls(path, os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
         except FileNotFoundError:
             raise LogError(path, "a folder, and no log: it has no journal") from None
         try:

@@ -48,15 +48,18 @@ def write(
     pa, pq = need("pyarrow"), need("pyarrow.parquet")
     schema = pa.schema([pa.field(n, pa.type_for_alias(t), False) for n, t in COLUMN_TYPES.items()])
     groups: list[Group] = []
-    with pq.ParquetWriter(
-        path,
-        schema,
-        compression="zstd",
-        use_dictionary=["epoch", "t_start_ns", "t_end_ns"],
-        column_encoding=dict.fromkeys(("iova", "length"), "DELTA_BINARY_PACKED"),
-        write_page_checksum=True,
-        store_schema=False,
-    ) as writer:
+    with (
+        path.open("wb") as file,  # not by name: pyarrow takes "s3:a" for a URL, and names for UTF-8
+        pq.ParquetWriter(
+            file,
+            schema,
+            compression="zstd",
+            use_dictionary=["epoch", "t_start_ns", "t_end_ns"],
+            column_encoding=dict.fromkeys(("iova", "length"), "DELTA_BINARY_PACKED"),
+            write_page_checksum=True,
+            store_schema=False,
+        ) as writer,
+    ):
         for block in regroup(blocks):
             table = pa.table(list(block), schema=schema)
             writer.write_table(table, row_group_size=BLOCK_ROWS)
@@ -67,8 +70,8 @@ def write(
         epochs = groups[-1].last + 1 if groups else 0
         text = meta.to_json(epochs=epochs, groups=groups)
         writer.add_key_value_metadata({KEY: text, CRC_KEY: b"%08x" % zlib.crc32(text)})
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
+    with path.open("rb+") as written:
+        os.fsync(written.fileno())
 
 
 def _crc(block: Block) -> int:

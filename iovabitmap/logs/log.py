@@ -155,6 +155,8 @@ class DirtyLog:
         found = path
         if not path.exists() and aside(path).is_dir():
             found = aside(path)  # killed in the instant between two renames
+        if found.exists() and not (found.is_dir() or found.is_file()):  # a FIFO would be waited for
+            raise LogError(path, "no log: neither a file nor a folder")
         store: Journal | ParquetLog
         store = Journal.open(found, salvage=salvage) if found.is_dir() else ParquetLog(found)
         return cls(path, store, writing=False)

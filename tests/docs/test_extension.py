@@ -60,6 +60,12 @@ def device(installed):
     return module
 
 
+def test_it_is_imported_before_anything_of_iovabitmap(installed):
+    """PyCapsule_Import imports the package alone, which loads its modules when asked."""
+    done = run_child("sys.path.insert(0, sys.argv[1]); import ring_device", str(installed))
+    done.assert_lived("importing the extension first")
+
+
 def test_only_the_extension_is_installed(installed):
     assert [path.name for path in installed.glob("*.dist-info")] == ["ring_device-1.0.dist-info"]
     assert not (installed / "iovabitmap").exists()
@@ -87,6 +93,14 @@ def test_the_addresses_are_any_buffer_of_uint64(device):
     for wrong in (array("q", [BASE]), array("d", [1.0]), b"12345678", np.zeros(1, ">u8"), [BASE]):
         with pytest.raises(TypeError):
             device.write(bm, wrong, 1)
+
+
+def test_a_length_of_more_than_64_bits_is_not_cut(device):
+    bm = ib.IOVABitmap(BASE, NPAGES * PAGE, PAGE)
+    for length in (2**64 + 1, -1, PAGE - 2**64):
+        with pytest.raises(OverflowError):
+            device.write(bm, array("Q", [BASE]), length)
+    assert not bm.any()
 
 
 def test_a_mark_that_does_not_fit_ends_it(device):

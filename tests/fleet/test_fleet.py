@@ -5,10 +5,12 @@ from __future__ import annotations
 import doctest
 import importlib
 import math
+import os
 import pickle
 import pkgutil
 import random
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -125,6 +127,47 @@ def test_what_cannot_be_read_is_named_and_sinks_nothing(folder):
     killed = frames["rates"].loc["rack 1/machine-001.parquet"]
     assert killed["error"] == "" and "not closed" in killed["unfinished"]
     assert killed["pages"] == alone(folder / killed.name)["rates"]["pages"]
+
+
+def test_strange_logs_sink_nothing(tmp_path):
+    """A pipe, names that are no Unicode, a page as large as half of all addresses."""
+    make_log(tmp_path / "good.parquet", [{1}], GEOMETRY)
+    os.mkfifo(tmp_path / "pipe.parquet")
+    (tmp_path / "killed.parquet").mkdir()
+    os.mkfifo(tmp_path / "killed.parquet" / "journal")
+    with ib.DirtyLog.create(
+        tmp_path / "big\udcff.parquet", 0, 2**64 - 1, 2**63, host="\udcfe"
+    ) as log:
+        log.append_ranges([[0, 1]], 0, 10**9)
+    machines = fleet.open(tmp_path)
+    for frame in of_fleet(machines).values():
+        bad = frame.index[frame["error"] != ""].tolist()
+        assert bad == ["killed.parquet", "pipe.parquet"]
+        assert frame.loc["big\udcff.parquet", "host"] == "\udcfe"
+    assert machines.working_sets().loc["big\udcff.parquet", "union_bytes"] == 2**63
+
+
+def test_an_object_that_cannot_be_fetched_sinks_nothing(tmp_path):
+    """zipfile says so by an exception that is neither an OSError nor a ValueError."""
+    for name in ("a.parquet", "b.parquet"):
+        make_log(tmp_path / name, [{1}], GEOMETRY)
+    with zipfile.ZipFile(tmp_path / "fleet.zip", "w") as file:
+        for name in ("a.parquet", "b.parquet"):
+            file.write(tmp_path / name, name)
+    data = bytearray((tmp_path / "fleet.zip").read_bytes())
+    data[data.index(b"b.parquet") + 200] ^= 1
+    (tmp_path / "fleet.zip").write_bytes(data)
+    found = fleet.open("zip://", storage_options={"fo": str(tmp_path / "fleet.zip")}).rates()
+    assert found["error"].iloc[0] == "" and "Bad CRC-32" in found["error"].iloc[1]
+
+
+@pytest.mark.parametrize("name", ["a::b", "file:c", "s3:d"])
+def test_a_folder_may_be_called_like_a_url(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).mkdir()
+    make_log(tmp_path / name / "a.parquet", [{1}], GEOMETRY)
+    for path in (name, Path(name), tmp_path / name):
+        assert fleet.open(path).rates()["pages"].tolist() == [1]
 
 
 def test_numbers_keep_their_types_whatever_is_missing(folder):

@@ -53,6 +53,16 @@ def test_closing(path, way):
         assert_holds(log, EPOCHS, GEOMETRY)
 
 
+@pytest.mark.parametrize("name", ["s3:run.parquet", "file:run.parquet", "run%00.parquet"])
+def test_a_name_is_a_name(tmp_path, monkeypatch, name):
+    """And no URL, also where it is relative."""
+    monkeypatch.chdir(tmp_path)
+    make_log(name, EPOCHS, GEOMETRY)
+    assert [entry.name for entry in tmp_path.iterdir()] == [name]
+    with ib.DirtyLog.open(name) as log:
+        assert_holds(log, EPOCHS, GEOMETRY)
+
+
 def test_finishing_what_a_kill_left(path, way):
     make_log(path, EPOCHS, GEOMETRY, close=False)
     (path.parent / "run.parquet.closing").write_bytes(b"of a close that was killed")
