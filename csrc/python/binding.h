@@ -150,7 +150,8 @@ struct ib_bitmap {
     uintptr_t mover_process;    /* whose thread that is or was: a child of fork() has it not */
     int process;                /* that made it */
 #ifdef Py_GIL_DISABLED
-    PyMutex present; /* held by the mover */
+    PyMutex present;           /* held by the mover */
+    uintptr_t present_process; /* whose threads have tried to lock it */
 #endif
 };
 

@@ -207,6 +207,12 @@ static void set_mover(struct ib_bitmap *self, uintptr_t thread)
     ib_shared_put(&self->mover, thread);
 }
 
+static void refuse_the_window(void)
+{
+    PyErr_SetString(PyExc_RuntimeError,
+                    "the present window is in use by a thread that does not run any more");
+}
+
 /* Where another thread has the present window and will never give it back, since it was left behind
  * by fork() or stopped at the end of the interpreter: -1 and RuntimeError. What it was about to do
  * to the window is half done, so nobody can go on in its place. */
@@ -218,12 +224,29 @@ static int check_that_the_mover_lives(struct ib_bitmap *self)
     if (ib_shared_get(&self->mover_process) == (uintptr_t)ib_process() && !is_finalizing()) {
         return 0;
     }
-    PyErr_SetString(PyExc_RuntimeError,
-                    "the present window is in use by a thread that does not run any more");
+    refuse_the_window();
     return -1;
 }
 
 #ifdef Py_GIL_DISABLED
+
+/* Whether a thread that fork() left behind has `present`, or was about to be handed it: then the
+ * mutex is locked though no thread of this process has tried that yet. */
+static bool is_left_locked(struct ib_bitmap *self)
+{
+    const uintptr_t process = (uintptr_t)ib_process();
+
+    if (ib_shared_get(&self->present_process) == process) {
+        return false;
+    }
+    bool locked = ib_is_locked(&self->present);
+    /* Look again: another thread of this process may have come first, and locked it. */
+    if (locked && ib_shared_get(&self->present_process) != process) {
+        return true;
+    }
+    ib_shared_put(&self->present_process, process);
+    return false;
+}
 
 /* With a pin object, which may want anything, a critical section: like the GIL it is let go where
  * Python code waits. */
@@ -241,6 +264,10 @@ int ib_turn_begin_slow(struct ib_turn *turn, uint64_t length)
         return 0;
     }
     if (check_that_the_mover_lives(self) < 0) {
+        return -1;
+    }
+    if (is_left_locked(self)) {
+        refuse_the_window();
         return -1;
     }
     PyMutex_Lock(&self->present);

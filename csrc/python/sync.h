@@ -30,6 +30,11 @@ static inline uintptr_t ib_shared_get(const uintptr_t *word)
     return *(const volatile uintptr_t *)word;
 }
 
+static inline bool ib_is_locked(PyMutex *mutex)
+{
+    return (*(const volatile uint8_t *)&mutex->_bits & 1) != 0;
+}
+
 static inline bool ib_shared_swap(uintptr_t *word, uintptr_t expected, uintptr_t value)
 {
     return (uintptr_t)_InterlockedCompareExchangePointer((void *volatile *)word, (void *)value,
@@ -41,6 +46,11 @@ static inline bool ib_shared_swap(uintptr_t *word, uintptr_t expected, uintptr_t
 static inline uintptr_t ib_shared_get(const uintptr_t *word)
 {
     return __atomic_load_n(word, __ATOMIC_ACQUIRE);
+}
+
+static inline bool ib_is_locked(PyMutex *mutex)
+{
+    return (__atomic_load_n(&mutex->_bits, __ATOMIC_ACQUIRE) & 1) != 0;
 }
 
 /* *word = value where it is `expected`; whether it was. */
@@ -89,9 +99,31 @@ static inline uintptr_t ib_shared_add(uintptr_t *word, uintptr_t more)
 /* ---- a lock around a few loads and stores ---- */
 
 #ifdef Py_GIL_DISABLED
-typedef PyMutex ib_guard;
-#define IB_GUARD_LOCK(guard) PyMutex_Lock(guard)
-#define IB_GUARD_UNLOCK(guard) PyMutex_Unlock(guard)
+
+#ifdef _WIN32
+#include <windows.h>
+#define IB_YIELD() SwitchToThread()
+#else
+#include <sched.h>
+#define IB_YIELD() sched_yield()
+#endif
+
+/*
+ * Whoever holds it does not let go of the interpreter meanwhile. So nobody is stopped for a fork()
+ * in between, and a child never finds it held by a thread that it does not have. A PyMutex may be
+ * handed to a thread that waits for it while that is stopped.
+ */
+typedef uintptr_t ib_guard;
+
+static inline void ib_guard_lock(ib_guard *guard)
+{
+    while (!ib_shared_swap(guard, 0, 1)) {
+        IB_YIELD();
+    }
+}
+
+#define IB_GUARD_LOCK(guard) ib_guard_lock(guard)
+#define IB_GUARD_UNLOCK(guard) ib_shared_put(guard, 0)
 #else
 typedef char ib_guard; /* the GIL is one */
 #define IB_GUARD_LOCK(guard) ((void)(guard))
