@@ -67,8 +67,7 @@ static const char *check_window(const struct iova_bitmap *bitmap)
     HOLDS(window->address == first - view->pgoff, "window: it was pinned where its first page is");
     HOLDS(view->npages - 1 <= (view->pgoff + left - 1) / host_page,
           "window: its pages hold bytes of the bitmap");
-    const uint64_t room =
-        view->npages > UINT64_MAX / host_page ? UINT64_MAX : view->npages * host_page - view->pgoff;
+    const uint64_t room = view->npages * host_page - view->pgoff; /* of the pages just counted */
     HOLDS(window->nbytes == (room < left ? room : left), "window: nbytes is what its pages hold");
     const uint64_t first_bit = view->base_index * 8;
     const uint64_t end_bit = first_bit + window->nbytes * 8; /* 2**64 / 8 bytes at most */

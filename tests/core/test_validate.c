@@ -69,7 +69,8 @@ static struct iova_bitmap copy; /* of a sound one with a window */
 
 static void test_each_invariant(struct iova_bitmap *bitmap)
 {
-    static const struct iova_bitmap_pin_ops no_pin = {.pin = fake_pin_pages};
+    static const struct iova_bitmap_pin_ops no_unpin = {.pin = fake_pin_pages};
+    const struct iova_bitmap_pin_ops no_pin = {.unpin = fake_ops.unpin};
     struct iova_window *window = &copy.present;
 
     copy = *bitmap;
@@ -89,6 +90,7 @@ static void test_each_invariant(struct iova_bitmap *bitmap)
     BREAKS(copy.host_page_size *= 2, "pages: host_page_size");
     BREAKS(copy.window_pages = 0, "pages: a window");
     BREAKS(copy.pin = NULL, "pin:");
+    BREAKS(copy.pin = &no_unpin, "pin:");
     BREAKS(copy.pin = &no_pin, "pin:");
     BREAKS(copy.data++, "window: pgoff");
     BREAKS(window->view.base_index = copy.geometry.nbytes, "window: it begins inside");
@@ -136,6 +138,9 @@ static void test_corruption(void)
     copy = *bitmap;
     check_sound(&copy);
     BREAKS(copy.present.view.iova = 1, "window: one that is not there");
+    BREAKS(copy.present.view.length = 1, "window: one that is not there");
+    BREAKS(copy.present.view.base_index = 1, "window: one that is not there");
+    BREAKS(copy.present.view.pgoff = 1, "window: one that is not there");
     BREAKS(copy.present.nbytes = 1, "window: one that is not there");
     BREAKS(copy.stats.pins++, "pins: one is held");
     BREAKS(copy.stats.pinned_pages++, "pins: the pages held");
