@@ -17,6 +17,7 @@ import time
 import pytest
 
 from support.children import run_child
+from support.command import heed_signals
 from support.long import LONG
 from support.memory import needs_linux
 from support.pins import require
@@ -196,7 +197,10 @@ def test_ctrl_c():
     command = [sys.executable, "-P", "-c", textwrap.dedent(source)]
     path = os.pathsep.join(p for p in sys.path if p)
     environment = dict(os.environ, PYTHONPATH=path)
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as child:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, stdout=pipe, text=True, env=environment, preexec_fn=heed_signals
+    ) as child:
         assert child.stdout.readline() == "ready\n"
         sent = time.monotonic()
         child.send_signal(signal.SIGINT)
