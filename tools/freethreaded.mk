@@ -10,7 +10,7 @@ FREETHREADED_TESTS := tests/unit tests/parity tests/property tests/threads tests
 	--ignore tests/unit/test_demo.py
 # By four threads at once: tests that keep nothing which all threads of a process share.
 FREETHREADED_TOGETHER := tests/parity tests/unit/test_set_clear.py tests/unit/test_queries.py \
-	tests/unit/test_geometry.py tests/unit/test_windows.py
+	tests/unit/test_geometry.py
 
 test-freethreaded: $(VENV)/.made ## The tests on a free-threaded CPython, which is built first: minutes
 	@found=$$($(BIN)/python tools/freethreaded.py $(FREETHREADED)); status=$$?; \
