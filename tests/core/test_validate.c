@@ -86,6 +86,8 @@ static void test_each_invariant(struct iova_bitmap *bitmap)
     BREAKS(copy.data = NULL, "memory: there is");
     BREAKS(copy.size = copy.geometry.nbytes - 1, "memory: it is as large");
     BREAKS(copy.data = (uint8_t *)UINTPTR_MAX, "memory: its end");
+    BREAKS(copy.data = (uint8_t *)(UINTPTR_MAX - copy.geometry.nbytes + 2), "memory: its end");
+    BREAKS(copy.data = (uint8_t *)(UINTPTR_MAX - copy.geometry.nbytes + 1), "window: pgoff");
     BREAKS(copy.mapping = 3, "memory: its mapping");
     BREAKS(copy.host_page_size *= 2, "pages: host_page_size");
     BREAKS(copy.window_pages = 0, "pages: a window");
