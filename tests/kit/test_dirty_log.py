@@ -174,7 +174,7 @@ SPOILED = {
     "shifts by one page": (shifted(1), "missing, extra"),
     "shifts back by one page": (shifted(-1), "missing"),
     "shifts once": (once(shifted(1)), ""),
-    "gives the last log": (gives_the_last_log, "missing"),
+    "gives the last log": (gives_the_last_log, ""),  # which may have all pages of this one
     "gives each log twice": (gives_each_log_twice, "extra"),
     "gives every page": (lambda source, rows: source.rows(range(NPAGES)), "extra"),
     "gives one page too many": (lambda source, rows: [*rows, (7 * PAGE, 1)], "extra"),
@@ -264,9 +264,10 @@ def test_what_collect_raises_is_raised():
     def collect():
         raise OSError("the device is gone")
 
+    before = set(threading.enumerate())  # other tests' libraries leave some
     with pytest.raises(OSError, match="gone"):
         verify_dirty_log(bytearray(PAGE), collect, page_size=PAGE)
-    assert threading.active_count() == 1
+    assert set(threading.enumerate()) <= before
 
 
 @pytest.mark.parametrize(
