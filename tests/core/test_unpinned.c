@@ -302,6 +302,25 @@ static void test_walks(void)
 
 #endif
 
+/* A long walk over pages of which only the last byte says that they are no holes. */
+static void test_ends_only(void)
+{
+    const uint64_t nbytes = 48 << 20;
+    uint8_t *bytes = calloc(nbytes + page, 1);
+    uint8_t *start = bytes + (page - (uintptr_t)bytes % page);
+    struct iova_bitmap_report report;
+    struct iova_bitmap *bitmap;
+
+    for (uint64_t end = page; end <= nbytes; end += page) {
+        start[end - 1] = 1;
+    }
+    CHECK_EQ(iova_bitmap_alloc(0, nbytes * 8 * 4096, 4096, start, nbytes, NULL, &bitmap), 0);
+    CHECK_EQ(iova_bitmap_count(bitmap, 0, nbytes * 8 * 4096, 0, &report), 0);
+    CHECK_EQ(report.pages, nbytes / page);
+    iova_bitmap_free(bitmap);
+    free(bytes);
+}
+
 int main(void)
 {
     page = iova_bitmap_host_page_size();
@@ -314,6 +333,7 @@ int main(void)
         test_batches(seed);
     }
     test_exact_size();
+    test_ends_only();
     test_walks();
     return check_result();
 }
