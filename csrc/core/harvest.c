@@ -214,8 +214,10 @@ int iova_bitmap_move_into(struct iova_bitmap *bitmap, uint64_t iova, uint64_t le
     iova_marker_open(&marker, into);
     rc = take_all(&harvest, &span, report);
     iova_marker_close(&marker);
-    if (marker.report.length != 0) {
-        report->iova = marker.report.iova > span.iova ? marker.report.iova : span.iova;
+    if (marker.report.length != 0) { /* the page that is not whole in `into` is still here */
+        uint64_t bit = iova_geometry_bit(&bitmap->geometry, marker.report.iova);
+        uint64_t start = iova_geometry_address(&bitmap->geometry, bit);
+        report->iova = start > span.iova ? start : span.iova;
         report->length = span.last - report->iova + 1;
     }
     report->pages = marker.report.pages;

@@ -92,12 +92,31 @@ class ModelBitmap(Copies):
             return
         into._inside(span[0], span[1] - span[0])
         bit, stop = self._run(span)
-        while bit < stop:
-            with self._own_window(bit, stop, span, write=True) as upto:
-                pages = load(self._memory, bit, upto)
-                into._merge_rows(self._rows(runs_of(pages, bit=bit), span), span[1])
-                store(self._memory, bit, "0" * len(pages))
-            bit = upto
+        newly = 0
+        try:
+            while bit < stop:
+                with self._own_window(bit, stop, span, write=True) as upto:
+                    newly += self._move_window(bit, upto, span, into)
+                bit = upto
+        except PinError as error:
+            error.newly += newly
+            raise
+
+    def _move_window(self, bit: int, upto: int, span: Span, into: ModelBitmap) -> int:
+        """Marks pages there, whole though the range may touch them in part: they are clean then."""
+        runs = runs_of(load(self._memory, bit, upto), bit=bit)
+        moved = bit
+        try:
+            newly = into._merge_rows(self._rows(runs, (self._iova, self.end)), self.end)
+            moved = upto
+        except PinError as error:
+            moved = self._bit(error.iova)  # the first that is not whole there
+            start = max(self._address(moved), span[0])
+            raise pin_error(error.errno, start, span[1], error.newly) from error
+        finally:
+            if moved > bit:
+                store(self._memory, bit, "0" * (moved - bit))
+        return newly
 
     # --- two bitmaps -----------------------------------------------------------------------------
 
@@ -136,9 +155,13 @@ class ModelBitmap(Copies):
         self._check_bitmap("other", other)
         whole = other.iova, other.end
         newly = 0
-        for bit, pages in other._read(whole):
-            found = other._rows(runs_of(pages, bit=bit), whole)
-            newly += self._merge_rows(found, other.end)
+        try:
+            for bit, pages in other._read(whole):
+                found = other._rows(runs_of(pages, bit=bit), whole)
+                newly += self._merge_rows(found, other.end)
+        except PinError as error:
+            error.newly += newly
+            raise
         return newly
 
     @operation

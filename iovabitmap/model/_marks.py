@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
+from .._core import PinError
 from ._arguments import Row, Run, Span, addresses, number, pin_error, rows
 from ._windows import WindowedBits, load, operation, store
 
@@ -71,15 +72,19 @@ class Marks(WindowedBits):
         left = deque(joined(map(self._run, spans)))
         whole = (self.iova, max((end for _, end in spans), default=self.end))
         changed = 0
-        while left:
-            with self._own_window(left[0][0], left[-1][1], whole, write=True) as upto:
-                while left and left[0][0] < upto:
-                    bit, stop = left.popleft()
-                    if stop > upto:
-                        left.appendleft((upto, stop))
-                    before = load(self._memory, bit, min(stop, upto))
-                    store(self._memory, bit, page * len(before))
-                    changed += len(before) - before.count(page)
+        try:
+            while left:
+                with self._own_window(left[0][0], left[-1][1], whole, write=True) as upto:
+                    while left and left[0][0] < upto:
+                        bit, stop = left.popleft()
+                        if stop > upto:
+                            left.appendleft((upto, stop))
+                        before = load(self._memory, bit, min(stop, upto))
+                        store(self._memory, bit, page * len(before))
+                        changed += len(before) - before.count(page)
+        except PinError as error:
+            error.newly = changed if page == "1" else 0
+            raise
         return changed
 
     def _mark_rows(self, page: str, ranges: list[Row], clip: bool) -> None:

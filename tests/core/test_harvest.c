@@ -83,8 +83,15 @@ static void test_into(uint64_t seed)
     look(&there, there.after);
     CHECK(rc == 0 || (rc < 0 && (faults[0] || faults[1])), "failed with %d", rc);
     CHECK_EQ(report.iova + report.length, rc == 0 ? 0 : range.iova + range.length);
-    CHECK(rc == 0 || (report.length != 0 && report.iova >= range.iova), "iova %" PRIu64,
-          report.iova);
+    CHECK(rc == 0 || (report.length != 0 && report.length <= range.length), "length %" PRIu64,
+          report.length);
+    const uint64_t left = rc == 0 ? stop : (report.iova - 500) / 4;
+    CHECK(rc == 0 || report.iova == range.iova || report.iova == 500 + 4 * left,
+          "iova %" PRIu64 " is inside of a page", report.iova);
+    for (uint64_t n = first; n < stop; n++) {
+        CHECK(here.after[n] == (n >= left && here.before[n]), "bit %" PRIu64 " of %" PRIu64, n,
+              left);
+    }
 
     memset(overlapped, 0, sizeof(overlapped));
     for (uint64_t n = 0; n < here.nbits; n++) {

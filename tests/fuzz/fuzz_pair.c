@@ -126,26 +126,21 @@ static unsigned project(const struct subject *from, struct subject *to, unsigned
     return newly;
 }
 
-/* A page that is only there in part is still here: the parts that are there are its first. Before
- * the range that was asked for, where the report names no address, its count tells how many. */
+/* A page that is only there in part is still here: its first parts are there, and the report counts
+ * them. */
 static unsigned project_begun(const struct subject *from, struct subject *to, unsigned bit,
-                              const struct part *part, const struct iova_bitmap_report *report,
-                              unsigned newly)
+                              unsigned left)
 {
-    const wide start = address_of(from, bit);
-    const unsigned before = newly;
+    const wide end = address_of(from, bit + 1) < from->end ? address_of(from, bit + 1) : from->end;
+    unsigned newly = 0;
 
-    if (report->iova > part->start && report->iova > start) {
-        const struct part done = {.start = from->base, .end = report->iova};
-        return project(from, to, bit, &done);
-    }
-    for (unsigned n = bit_of(to, start); address_of(to, n + 1) <= part->start; n++) {
-        if (!to->dirty[n] && newly < report->pages) {
+    for (unsigned n = bit_of(to, address_of(from, bit)); newly < left && n < to->nbits; n++) {
+        if (!to->dirty[n] && address_of(to, n) < end) {
             put(to, n, n + 1, true);
             newly++;
         }
     }
-    return newly - before;
+    return newly;
 }
 
 /* After an error all is either there or still here. */
@@ -156,22 +151,15 @@ static void move_into(struct subject *s, struct subject *into, unsigned flags)
     const struct part all = whole(s);
     const int rc =
         iova_bitmap_move_into(s->bitmap, part.iova, part.length, flags, into->bitmap, &report);
-    unsigned stop = part.stop;
+    const unsigned stop = check_result(s, &part, rc, 0, &report);
     unsigned newly = 0;
 
-    if (part.want < 0 || !fault_seen()) {
-        REQUIRE(rc == (part.want < 0 ? part.want : 0) && report.length == 0);
-    } else {
-        REQUIRE(rc == -EIO || rc == -EFAULT);
-        REQUIRE(report.length > 0 && (wide)report.iova + report.length == part.end);
-        stop = bit_of(s, report.iova);
-    }
     for (unsigned bit = part.first; bit < stop; bit++) {
         newly += s->dirty[bit] ? project(s, into, bit, &all) : 0;
     }
-    put(s, part.first, stop > part.first ? stop : part.first, false);
+    put(s, part.first, stop, false);
     if (rc < 0 && part.want == 1 && s->dirty[stop]) {
-        newly += project_begun(s, into, stop, &part, &report, newly);
+        newly += project_begun(s, into, stop, (unsigned)report.pages - newly);
     }
     REQUIRE(report.pages == newly);
 }

@@ -106,6 +106,30 @@ def test_into_keeps_what_a_part_leaves():
     assert [(p - BASE) // PAGE for p in into.pages().tolist()] == [8, 50]
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_into_takes_pages_whole_where_a_part_cuts_them(seed):
+    """All of a page is clean afterwards, so all of it is marked, whatever the part."""
+    rng = np.random.default_rng(seed)
+    page_size, start = 1 << int(rng.integers(5)), int(rng.integers(100))
+    length = int(rng.integers(1, 1000))
+    bm = ib.IOVABitmap(start, length, page_size)
+    bm.view()[:] = rng.integers(0, 256, bm.nbytes, np.uint8)
+    before = bm.to_mask()[: bm.nbits]
+    other_size = 1 << int(rng.integers(6))
+    base = start - int(rng.integers(start + 1))
+    into = ib.IOVABitmap(base, start + length - base + int(rng.integers(50)), other_size)
+    first = start + int(rng.integers(length))
+    last = int(rng.integers(first, start + length))
+
+    assert bm.read_and_clear(first, last + 1 - first, into=into) is None
+
+    pages = np.arange(bm.nbits)
+    taken = (pages >= (first - start) // page_size) & (pages <= (last - start) // page_size)
+    assert np.array_equal(bm.to_mask()[: bm.nbits], before & ~taken)
+    addresses = np.repeat(before & taken, page_size)[:length].nonzero()[0] + start
+    assert sorted(set((addresses - base) // other_size)) == into.to_mask().nonzero()[0].tolist()
+
+
 def test_into_must_cover():
     for iova, length in (
         (BASE, 100 * PAGE - 101),
@@ -266,6 +290,26 @@ def test_nothing_is_lost_on_the_way_into_another(seed, whose):
     pin.assert_balanced()
     into_pin.assert_balanced()
     memory.assert_guards()
+
+
+@pytest.mark.parametrize("windows", [0, 1, 2, 3])
+def test_what_is_missing_is_of_the_range_though_pages_are_marked_whole(windows):
+    """A page of the source is two windows of the other; the part ends in the second one's first
+    addresses, and a pin may fail behind them."""
+    bm = ib.IOVABitmap(0, 6 * BITS, 2 * BITS)
+    bm.set(0, bm.length)
+    pin = FaultyPin([None] * windows + [-errno.EFAULT])
+    memory = Arena(6 * HOST_PAGE)
+    into = ib.alloc(0, bm.length, 1, memory.data, window_pages=1, pin=pin)
+    with pytest.raises(ib.PinError) as caught:
+        bm.read_and_clear(1, 2 * BITS + 4, into=into)
+    here = windows // 2 * 2 * BITS  # from the page on that could not be marked whole
+    assert (caught.value.iova, caught.value.length) == (max(here, 1), 2 * BITS + 5 - max(here, 1))
+    assert caught.value.newly == windows * BITS
+    assert plain(into.ranges()) == ([(0, windows * BITS)] if windows else [])
+    assert plain(bm.ranges()) == [(here, 6 * BITS - here)]
+    into.free()
+    pin.assert_balanced()
 
 
 def test_into_another_whose_pins_never_come():
