@@ -1,6 +1,7 @@
 """Mutation testing of csrc/core: is there a test that fails for each small fault?
 
     python tools/mutate.py [--number 300] [--sample 25] [--only NAME...] [--list] [--show NAME]
+    python tools/mutate.py --part 1/2 --folder build/mutation-1     # half of the files, beside 2/2
 
 Each mutant (mutants.py) is compiled and linked in a folder of its own. First the C programs of
 tests/core try it, then, where it survives them, the Python tests. One that survives both is a fault
@@ -152,12 +153,26 @@ def show(mutant: Mutant) -> None:
     print("  in: " + mutant.line)
 
 
+def share(text: str) -> tuple[int, int]:
+    k, n = map(int, text.split("/"))
+    if not 1 <= k <= n:
+        raise ValueError
+    return k, n
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--number", type=int, default=300, help="mutants, of all files together")
     parser.add_argument("--sample", type=int, help="only so many of them, spread over the files")
     parser.add_argument(
         "--only", nargs="+", metavar="PATTERN", help="those that match, all of them"
+    )
+    parser.add_argument(
+        "--part",
+        type=share,
+        default=(1, 1),
+        metavar="K/N",
+        help="every N-th file, from the K-th",
     )
     parser.add_argument("--list", action="store_true", help="print names, and try nothing")
     parser.add_argument("--show", metavar="NAME", help="print what it changes, and try nothing")
@@ -194,7 +209,9 @@ def main() -> int:
         for mutant in (m for m in mutants if m.name == args.show):
             show(mutant)
         return 0
-    work = chosen(of_file, args)
+    k, n = args.part
+    files = sorted({m.file for m in mutants})[k - 1 :: n]
+    work = [(queue, part) for queue, part in chosen(of_file, args) if queue[0].file in files]
     if args.list:
         for queue, part in work:
             print("\n".join(m.name for m in queue[:part]))
@@ -212,7 +229,8 @@ def main() -> int:
             tried += run.attempt(mutant)
     wrong = []
     if not (args.no_equivalent or args.only or args.sample):
-        wrong = run.seen_of([m for m in mutants if m.name in reviewed.equivalent])
+        listed = [m for m in mutants if m.name in reviewed.equivalent and m.file in files]
+        wrong = run.seen_of(listed)
     report(run, reviewed, len(mutants), wrong, time.monotonic() - started)
     (args.folder / "verdicts.json").write_text(json.dumps(run.log, indent=1), encoding="utf-8")
     return 1 if run.survivors or wrong else 0
