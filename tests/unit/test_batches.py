@@ -331,7 +331,7 @@ def test_clip():
 # --- windows and pins ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("pin", ["populate", "mlock", "object"])
+@pytest.mark.parametrize("pin", ["none", "populate", "mlock", "object"])
 def test_pins_are_the_windows_touched(pin):
     """32 windows of one host page, 3,000 rows in no order that touch 24 of them."""
     if pin == "mlock":
