@@ -31,19 +31,25 @@ static uint64_t item(const struct batch *batch, uint64_t i)
     return iova_atomic_load64((const iova_word *)(const void *)(batch->items + i));
 }
 
-/* The bits of row i: the results of iova_geometry_resolve. */
-static int resolve(const struct batch *batch, uint64_t i, struct iova_bits *bits)
+/* The part of row i that is inside: the results of iova_geometry_resolve. */
+static int resolve(const struct batch *batch, uint64_t i, struct iova_span *span)
 {
-    struct iova_span span;
     uint64_t iova = item(batch, batch->pages ? i : 2 * i);
     uint64_t length = batch->pages ? 1 : item(batch, 2 * i + 1);
-    int rc = iova_geometry_resolve(&batch->bitmap->geometry, iova, length, batch->flags, &span);
 
-    if (rc > 0) {
-        bits->first = span.first_bit;
-        bits->last = span.last_bit;
-    }
-    return rc;
+    return iova_geometry_resolve(&batch->bitmap->geometry, iova, length, batch->flags, span);
+}
+
+/* What rows reach to: from the first address of the bitmap, with no row yet. */
+static struct iova_span reach_of(const struct iova_bitmap *bitmap)
+{
+    return (struct iova_span){.iova = bitmap->geometry.iova};
+}
+
+static void extend(struct iova_span *reach, const struct iova_span *row)
+{
+    reach->last = row->last > reach->last ? row->last : reach->last;
+    reach->last_bit = row->last_bit > reach->last_bit ? row->last_bit : reach->last_bit;
 }
 
 /* Does the bits of an open cursor; `newly` counts what a set turned on, where it is not NULL. */
@@ -149,18 +155,18 @@ static int order_by_window(const struct batch *batch, struct iova_poll *poll, ui
 
 /* Does a row in the window that the cursor has. False where it is not all inside. */
 static bool do_inside(const struct batch *batch, const struct iova_window *window,
-                      const struct iova_bits *bits)
+                      const struct iova_span *row)
 {
     const struct iova_bitmap *bitmap = batch->bitmap;
-    uint64_t first = (bits->first >> 3) - window->view.base_index; /* wraps where before it */
-    uint64_t last = (bits->last >> 3) - window->view.base_index;
+    uint64_t first = (row->first_bit >> 3) - window->view.base_index; /* wraps where before it */
+    uint64_t last = (row->last_bit >> 3) - window->view.base_index;
 
     if (batch->clear || first >= window->nbytes || last >= window->nbytes ||
         last - first > IOVA_POLL_BYTES) {
         return false;
     }
-    iova_bits_set_within(bitmap->data + (bits->first >> 3), (unsigned)(bits->first & 7),
-                         bits->last - bits->first + 1, bitmap->data,
+    iova_bits_set_within(bitmap->data + (row->first_bit >> 3), (unsigned)(row->first_bit & 7),
+                         row->last_bit - row->first_bit + 1, bitmap->data,
                          bitmap->data + bitmap->geometry.nbytes);
     return true;
 }
@@ -172,7 +178,7 @@ static int do_in_order(const struct batch *batch, struct iova_cursor *cursor, co
     enum { AHEAD = 12 }; /* rows, whose words are fetched meanwhile: they come in any order */
     struct iova_bitmap *bitmap = batch->bitmap;
     uint64_t present = UINT64_MAX;
-    struct iova_bits bits;
+    struct iova_span row;
     int rc = 0;
 
     for (uint64_t k = 0; rc == 0 && k < batch->count; k++) {
@@ -186,17 +192,17 @@ static int do_in_order(const struct batch *batch, struct iova_cursor *cursor, co
                 iova_prefetch_write(bitmap->data + byte);
             }
         }
-        if (resolve(batch, i, &bits) <= 0 || do_inside(batch, cursor->window, &bits)) {
+        if (resolve(batch, i, &row) <= 0 || do_inside(batch, cursor->window, &row)) {
             continue;
         }
-        uint64_t window = window_of(bitmap, bits.first >> 3);
+        uint64_t window = window_of(bitmap, row.first_bit >> 3);
         if (order != NULL && window != present) { /* from its start: all its rows will fit */
             uint64_t start = first_byte_of_window(bitmap, window);
-            uint64_t last = (reach > bits.last ? reach : bits.last) >> 3;
+            uint64_t last = (reach > row.last_bit ? reach : row.last_bit) >> 3;
             present = window;
             iova_window_take(bitmap, cursor->window, start, last - start + 1, IOVA_BITMAP_WRITE);
         }
-        iova_cursor_again(cursor, bits.first, bits.last, reach);
+        iova_cursor_again(cursor, row.first_bit, row.last_bit, reach);
         rc = apply(batch, cursor, NULL);
     }
     return rc;
@@ -216,11 +222,12 @@ static int do_unsorted(const struct batch *batch, struct iova_cursor *cursor, ui
     return rc;
 }
 
-/* The rows that have bits, ascending: 0, -ENOMEM or -EINTR. */
+/* The rows that have bits, ascending, and what they reach to: 0, -ENOMEM or -EINTR. */
 static int sorted_rows(const struct batch *batch, struct iova_poll *poll, struct iova_bits **sorted,
-                       uint64_t *nrows)
+                       uint64_t *nrows, struct iova_span *reach)
 {
     struct iova_bits *rows = NULL;
+    struct iova_span row;
     bool ascending = true;
     int rc = -ENOMEM;
 
@@ -229,10 +236,12 @@ static int sorted_rows(const struct batch *batch, struct iova_poll *poll, struct
         rc = rows == NULL ? -ENOMEM : 0;
     }
     *nrows = 0;
+    *reach = reach_of(batch->bitmap); /* of what is stored: the array may have changed */
     for (uint64_t i = 0; rc == 0 && i < batch->count; i++) {
-        if (resolve(batch, i, &rows[*nrows]) > 0) {
-            ascending = ascending && (*nrows == 0 || rows[*nrows - 1].first <= rows[*nrows].first);
-            ++*nrows;
+        if (resolve(batch, i, &row) > 0) {
+            ascending = ascending && (*nrows == 0 || rows[*nrows - 1].first <= row.first_bit);
+            rows[(*nrows)++] = (struct iova_bits){row.first_bit, row.last_bit};
+            extend(reach, &row);
         }
         rc = iova_poll_before(poll, IOVA_POLL_ITEM);
     }
@@ -265,22 +274,22 @@ static int do_sorted(const struct batch *batch, struct iova_cursor *cursor,
     return rc;
 }
 
-/* Checks all rows: 0, whether any has bits, and the last of them; an error and its row; -EINTR. */
+/* Checks all rows: 0, whether any has bits, and their reach; an error and its row; -EINTR. */
 static int check(const struct batch *batch, struct iova_poll *poll, uint64_t *bad_row,
-                 uint64_t *reach, bool *any)
+                 struct iova_span *reach, bool *any)
 {
-    struct iova_bits bits;
+    struct iova_span row;
 
-    *reach = 0;
+    *reach = reach_of(batch->bitmap);
     *any = false;
     for (uint64_t i = 0; i < batch->count; i++) {
-        int rc = resolve(batch, i, &bits);
+        int rc = resolve(batch, i, &row);
         if (rc < 0) {
             *bad_row = i;
             return rc;
         }
         if (rc > 0) {
-            *reach = bits.last > *reach ? bits.last : *reach;
+            extend(reach, &row);
             *any = true;
         }
         if ((rc = iova_poll_before(poll, IOVA_POLL_ITEM)) < 0) {
@@ -293,12 +302,12 @@ static int check(const struct batch *batch, struct iova_poll *poll, uint64_t *ba
 static int run(const struct batch *batch, uint64_t *bad_row, struct iova_bitmap_report *report)
 {
     struct iova_bitmap *bitmap = batch->bitmap;
-    struct iova_span span = iova_geometry_whole(&bitmap->geometry);
+    const struct iova_span whole = iova_geometry_whole(&bitmap->geometry);
     struct iova_poll poll = iova_poll_of(bitmap);
     struct iova_cursor cursor;
     struct iova_bits *rows = NULL;
     uint64_t nrows = 0;
-    uint64_t reach;
+    struct iova_span reach;
     bool any;
 
     *report = (struct iova_bitmap_report){0};
@@ -307,18 +316,17 @@ static int run(const struct batch *batch, uint64_t *bad_row, struct iova_bitmap_
         return rc;
     }
     bool sorted = bitmap->pin != &iova_pin_none;
-    if (sorted && (rc = sorted_rows(batch, &poll, &rows, &nrows)) < 0) {
+    if (sorted && (rc = sorted_rows(batch, &poll, &rows, &nrows, &reach)) < 0) {
         return rc;
     }
-    iova_cursor_open_own(&cursor, bitmap, &span, IOVA_BITMAP_WRITE);
+    iova_cursor_open_own(&cursor, bitmap, &whole, IOVA_BITMAP_WRITE);
     if (sorted) {
-        rc = do_sorted(batch, &cursor, rows, nrows, reach, &report->pages);
+        rc = do_sorted(batch, &cursor, rows, nrows, reach.last_bit, &report->pages);
     } else {
-        rc = do_unsorted(batch, &cursor, reach);
+        rc = do_unsorted(batch, &cursor, reach.last_bit);
     }
     if (rc < 0) {
-        span.last = iova_geometry_last_address(&bitmap->geometry, reach);
-        iova_cursor_undone(&cursor, &span, report);
+        iova_cursor_undone(&cursor, &reach, report);
     }
     iova_cursor_close(&cursor);
     free(rows);
@@ -335,8 +343,9 @@ int iova_bitmap_put_back(struct iova_bitmap *bitmap, const struct iova_bitmap_ra
                          struct iova_bitmap_report *report)
 {
     struct batch batch = {bitmap, words_of(ranges->rows), ranges->count, false, 0, false};
-    struct iova_span span = iova_geometry_whole(&bitmap->geometry);
-    struct iova_bits last;
+    const struct iova_span whole = iova_geometry_whole(&bitmap->geometry);
+    struct iova_span reach = reach_of(bitmap);
+    struct iova_span last;
     struct iova_cursor cursor;
 
     *report = (struct iova_bitmap_report){0};
@@ -344,12 +353,12 @@ int iova_bitmap_put_back(struct iova_bitmap *bitmap, const struct iova_bitmap_ra
         return 0;
     }
     resolve(&batch, ranges->count - 1, &last);
-    iova_cursor_open_own(&cursor, bitmap, &span, IOVA_BITMAP_WRITE);
+    extend(&reach, &last); /* they ascend */
+    iova_cursor_open_own(&cursor, bitmap, &whole, IOVA_BITMAP_WRITE);
     cursor.poll.ask = NULL;
-    int rc = do_in_order(&batch, &cursor, NULL, last.last); /* they ascend */
+    int rc = do_in_order(&batch, &cursor, NULL, reach.last_bit);
     if (rc < 0) {
-        span.last = iova_geometry_last_address(&bitmap->geometry, last.last);
-        iova_cursor_undone(&cursor, &span, report);
+        iova_cursor_undone(&cursor, &reach, report);
     }
     iova_cursor_close(&cursor);
     return rc;

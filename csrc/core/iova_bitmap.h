@@ -219,10 +219,11 @@ int iova_bitmap_read_and_clear(struct iova_bitmap *bitmap, uint64_t iova, uint64
                                unsigned flags, struct iova_bitmap_ranges *ranges,
                                struct iova_bitmap_report *report);
 
-/* The same, marked in another bitmap, whose range covers the one harvested: report->pages of its
- * pages for the first time. A page that is in the range in part is marked whole, as it is cleared
- * whole. After an error all is either there or still here: the pages of this bitmap from
- * report->iova on are here, though parts of the first may be marked there too. */
+/* The same, marked in another bitmap, whose range covers the one harvested (-ERANGE at the first
+ * dirty page that it does not): report->pages of its pages for the first time. A page that is in
+ * the range in part is marked whole, as it is cleared whole. After an error all is either there or
+ * still here: the pages of this bitmap from report->iova on are here, though parts of the first may
+ * be marked there too. */
 int iova_bitmap_move_into(struct iova_bitmap *bitmap, uint64_t iova, uint64_t length,
                           unsigned flags, struct iova_bitmap *into,
                           struct iova_bitmap_report *report);

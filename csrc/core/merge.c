@@ -30,12 +30,17 @@ int iova_marker_mark(struct iova_marker *marker, const uint64_t *items, size_t c
         struct iova_span span;
         struct iova_chunk chunk;
         int rc = iova_geometry_resolve(geometry, items[i], items[i + 1], 0, &span);
-        if (rc > 0) {
-            iova_cursor_again(&marker->cursor, span.first_bit, span.last_bit, geometry->nbits - 1);
-            while ((rc = iova_cursor_next(&marker->cursor, &chunk)) > 0) {
-                marker->report.pages +=
-                    iova_bits_test_and_set(chunk.bytes, chunk.skip, chunk.nbits);
-            }
+        if (rc < 0) { /* not inside */
+            marker->report.iova = items[i];
+            marker->report.length = items[i + 1];
+            return rc;
+        }
+        if (rc == 0) {
+            continue;
+        }
+        iova_cursor_again(&marker->cursor, span.first_bit, span.last_bit, geometry->nbits - 1);
+        while ((rc = iova_cursor_next(&marker->cursor, &chunk)) > 0) {
+            marker->report.pages += iova_bits_test_and_set(chunk.bytes, chunk.skip, chunk.nbits);
         }
         if (rc < 0) {
             iova_cursor_undone(&marker->cursor, &span, &marker->report);

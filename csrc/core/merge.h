@@ -15,7 +15,7 @@ struct iova_marker {
 void iova_marker_open(struct iova_marker *marker, struct iova_bitmap *bitmap);
 void iova_marker_close(struct iova_marker *marker);
 
-/* Marks rows (iova, length) that lie inside. 0, or the backend's errno. */
+/* Marks rows (iova, length). 0, the backend's errno, or -ERANGE for a row that is not inside. */
 int iova_marker_mark(struct iova_marker *marker, const uint64_t *items, size_t count);
 
 #endif

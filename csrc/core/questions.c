@@ -45,6 +45,10 @@ static int ask(struct iova_bitmap *bitmap, uint64_t iova, uint64_t length, unsig
     while (seen == 0 && !question->done && (rc = iova_cursor_next(&cursor, &chunk)) > 0) {
         seen = see_chunk(question, &chunk);
     }
+    if (seen == -EINTR) { /* inside of the chunk, which was not seen whole */
+        cursor.next_bit = chunk.first_bit;
+        rc = seen;
+    }
     if (rc < 0) {
         iova_cursor_undone(&cursor, &span, report);
     } else {

@@ -257,11 +257,11 @@ PyObject *ib_bitmap_repr(struct ib_bitmap *self)
     }
     PyOS_snprintf(start, sizeof(start), "0x%llx", (unsigned long long)geometry->iova);
     PyOS_snprintf(end, sizeof(end), "0x%llx", (unsigned long long)geometry->last + 1);
-    return PyUnicode_FromFormat("<IOVABitmap %s-%s page size %llu, %llu bytes%s>", start,
-                                geometry->last == UINT64_MAX ? "0x10000000000000000" : end,
-                                (unsigned long long)geometry->page_size,
-                                (unsigned long long)geometry->nbytes,
-                                ib_bitmap_is_freed(self) ? ", freed" : "");
+    return PyUnicode_FromFormat(
+        "<IOVABitmap %s-%s page size %llu, %llu byte%s%s>", start,
+        geometry->last == UINT64_MAX ? "0x10000000000000000" : end,
+        (unsigned long long)geometry->page_size, (unsigned long long)geometry->nbytes,
+        geometry->nbytes == 1 ? "" : "s", ib_bitmap_is_freed(self) ? ", freed" : "");
 }
 
 const char ib_doc__repr_html_[] = "_repr_html_($self, /)\n--\n\n"

@@ -62,6 +62,8 @@ int ib_add_exceptions(PyObject *module, struct ib_state *state)
     return state->range_error == NULL ? -1 : 0;
 }
 
+#define EVERYTHING "0x10000000000000000" /* 2**64, the length of all addresses */
+
 static int set_u64(PyObject *object, const char *name, uint64_t value)
 {
     PyObject *integer = PyLong_FromUnsignedLongLong(value);
@@ -101,11 +103,28 @@ void ib_put_exception(PyObject *exception, PyObject *cause)
     PyErr_Restore(Py_NewRef((PyObject *)Py_TYPE(exception)), exception, traceback);
 }
 
+/* Of a range that is an error: a length of 0 never is, and stands for 2**64, all from 0 on. */
+static bool is_everything(uint64_t iova, uint64_t length)
+{
+    return iova == 0 && length == 0;
+}
+
+static int set_length(PyObject *object, uint64_t iova, uint64_t length)
+{
+    if (!is_everything(iova, length)) {
+        return set_u64(object, "length", length);
+    }
+    PyObject *integer = PyLong_FromString(EVERYTHING, NULL, 0);
+    int rc = integer == NULL ? -1 : PyObject_SetAttrString(object, "length", integer);
+    Py_XDECREF(integer);
+    return rc;
+}
+
 /* Raises an exception that a constructor made, with its place. */
 static void raise_at(PyObject *exception, uint64_t iova, uint64_t length, PyObject *cause)
 {
     if (exception != NULL &&
-        (set_u64(exception, "iova", iova) < 0 || set_u64(exception, "length", length) < 0)) {
+        (set_u64(exception, "iova", iova) < 0 || set_length(exception, iova, length) < 0)) {
         Py_CLEAR(exception);
     }
     ib_put_exception(exception, cause);
@@ -172,10 +191,14 @@ static void raise_range_error(struct ib_state *state, const struct iova_bitmap_g
         PyOS_snprintf(text, sizeof(text), "range 0x%llx (+0x%llx) ends beyond 2**64",
                       (unsigned long long)iova, (unsigned long long)length);
     } else {
+        char nbytes[24] = EVERYTHING;
+        if (!is_everything(iova, length)) {
+            PyOS_snprintf(nbytes, sizeof(nbytes), "0x%llx", (unsigned long long)length);
+        }
         PyOS_snprintf(text, sizeof(text),
-                      "range 0x%llx (+0x%llx) is not inside the bitmap's 0x%llx to 0x%llx",
-                      (unsigned long long)iova, (unsigned long long)length,
-                      (unsigned long long)geometry->iova, (unsigned long long)geometry->last);
+                      "range 0x%llx (+%s) is not inside the bitmap's 0x%llx to 0x%llx",
+                      (unsigned long long)iova, nbytes, (unsigned long long)geometry->iova,
+                      (unsigned long long)geometry->last);
     }
     raise_at(PyObject_CallFunction(state->range_error, "s", text), iova, length, NULL);
 }

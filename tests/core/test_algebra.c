@@ -269,6 +269,32 @@ static void test_marker(void)
     finish(&right);
 }
 
+/* A caller who does not see to it that the other bitmap covers this one: what it does not cover
+ * stays here, with all that comes behind. */
+static void test_move_beyond_the_other(void)
+{
+    enum { COVERED = 1001 };
+    struct iova_bitmap_report report;
+
+    make(&left, BASE, 4 * COVERED, 4);
+    make(&right, BASE, 4 * 3333, 4);
+    const uint64_t length = iova_bitmap_geometry(right.bitmap)->length;
+    CHECK_EQ(iova_bitmap_move_into(right.bitmap, BASE, length, 0, left.bitmap, &report), -ERANGE);
+    const uint64_t stopped = (report.iova - BASE) / 4;
+    CHECK(report.iova + report.length == BASE + length && stopped < right.nbits, "at %" PRIu64,
+          report.iova);
+    look(&left, left.after);
+    look(&right, right.after);
+    for (uint64_t n = 0; n < right.nbits; n++) {
+        CHECK(right.after[n] == (n >= stopped && right.before[n]), "page %" PRIu64, n);
+        CHECK(n >= stopped || left.after[n] == (left.before[n] || right.before[n]),
+              "page %" PRIu64 " there", n);
+        CHECK(n < COVERED || n >= stopped || !right.before[n], "page %" PRIu64 " is lost", n);
+    }
+    finish(&left);
+    finish(&right);
+}
+
 int main(void)
 {
     host = iova_bitmap_host_page_size();
@@ -280,6 +306,7 @@ int main(void)
         test_merge(seed);
     }
     test_marker();
+    test_move_beyond_the_other();
     CHECK(failures > 50 && equal > 5 && different > 50,
           "%" PRIu64 " failures, %" PRIu64 " equal, %" PRIu64 " different", failures, equal,
           different);

@@ -15,6 +15,7 @@ static uint64_t state = 1;
 static uint64_t host;
 static bool before[NPAGES * 4096 * 8];
 static bool marked[sizeof(before)];
+static uint64_t rows_end; /* of the last address in a row */
 
 static uint64_t below(uint64_t limit)
 {
@@ -56,12 +57,15 @@ static uint64_t make_rows(struct iova_bitmap_range *rows, uint64_t length)
     const uint64_t n = below(MOST_ROWS);
 
     memset(marked, 0, sizeof(marked));
+    rows_end = 0;
     for (uint64_t i = 0; i < n; i++) {
         rows[i].iova = BASE + below(length);
         rows[i].length = below(8) ? below(below(3) ? 5000 : 200) : 0;
         if (rows[i].length > BASE + length - rows[i].iova) {
             rows[i].length = BASE + length - rows[i].iova;
         }
+        const uint64_t end = rows[i].iova + rows[i].length;
+        rows_end = rows[i].length != 0 && end > rows_end ? end : rows_end;
         for (uint64_t at = 0; at < rows[i].length; at++) {
             marked[(rows[i].iova + at - BASE) / PAGE_SIZE] = true;
         }
@@ -110,7 +114,8 @@ static void test_random(uint64_t seed)
         while ((rc = batch(bitmap, value, rows, n, 0, &bad, &report)) < 0) {
             fake_open(&fake);
             CHECK(faults, "failed with %d", rc);
-            CHECK(report.length > 0 && report.iova >= BASE, "at %" PRIu64, report.iova);
+            CHECK(report.iova >= BASE && report.iova < rows_end, "at %" PRIu64, report.iova);
+            CHECK_EQ(report.length, rows_end - report.iova);
             const uint64_t stop = (report.iova - BASE) / PAGE_SIZE;
             uint64_t newly = 0;
             for (uint64_t bit = 0; bit < nbits; bit++) {
@@ -242,6 +247,44 @@ static void test_no_rows(void)
     fake_free(&fake, bitmap);
 }
 
+enum { MANY_ROWS = 70000 };
+static struct iova_bitmap_range many_rows[MANY_ROWS];
+
+static int change_rows(void *context)
+{
+    many_rows[0].iova = *(const uint64_t *)context;
+    return 0;
+}
+
+/* Another changes a row after it was checked: it is done as it is read then, and what a failing pin
+ * leaves ends with it. */
+static void test_changed_rows(void)
+{
+    struct fake_pin fake = fake_make(4);
+    uint64_t later = 3 * host * 8 + 9;
+    const struct iova_bitmap_options options = {.window_pages = 1,
+                                                .pin = &fake_ops,
+                                                .pin_context = &fake,
+                                                .poll = change_rows,
+                                                .poll_context = &later};
+    struct iova_bitmap *bitmap = NULL;
+    struct iova_bitmap_report report;
+    uint64_t bad;
+
+    CHECK_EQ(
+        iova_bitmap_alloc(0, 4 * host * 8, 1, fake.area.bytes, fake.area.size, &options, &bitmap),
+        0);
+    for (uint64_t i = 0; i < MANY_ROWS; i++) {
+        many_rows[i] = (struct iova_bitmap_range){i % 1000, 1};
+    }
+    fake.plan = (struct fake_plan){.fail_at = 2, .answer = -EIO};
+    CHECK_EQ(iova_bitmap_set_ranges(bitmap, many_rows, MANY_ROWS, 0, &bad, &report), -EIO);
+    CHECK_EQ(report.iova, later);
+    CHECK_EQ(report.length, 1);
+    CHECK_EQ(report.pages, 1000);
+    fake_free(&fake, bitmap);
+}
+
 int main(void)
 {
     host = iova_bitmap_host_page_size();
@@ -254,5 +297,6 @@ int main(void)
     test_windows_once();
     test_bad_rows();
     test_no_rows();
+    test_changed_rows();
     return check_result();
 }

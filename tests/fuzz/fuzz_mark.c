@@ -66,7 +66,7 @@ static void mark_rows(struct subject *s)
     struct iova_bitmap_range rows[MAX_ROWS] = {{0, 0}};
     uint64_t addresses[MAX_ROWS] = {0};
     struct part parts[MAX_ROWS];
-    struct part all = {.start = s->end}; /* from the first page of any row to the last */
+    struct part all = {0}; /* what rows reach to */
     struct iova_bitmap_report report = {9, 9, 9};
     uint64_t bad_row = UINT64_MAX;
     uint64_t want_bad = UINT64_MAX;
@@ -86,7 +86,7 @@ static void mark_rows(struct subject *s)
         if (parts[i].want == 1 && all.want >= 0) {
             all.want = 1;
             all.stop = parts[i].stop > all.stop ? parts[i].stop : all.stop;
-            all.end = address_of(s, all.stop) < s->end ? address_of(s, all.stop) : s->end;
+            all.end = parts[i].end > all.end ? parts[i].end : all.end;
         }
     }
     if (what == PAGES) {

@@ -382,6 +382,17 @@ def test_the_present_window_stays():
     assert (bm.window, bm.stats.moves, bm.stats.pinned_pages) == (window, moves, 1)
 
 
+@pytest.mark.parametrize("first, last", [(0, 0), (4095, 4095), (100, 3 * 4096 + 7)])
+def test_what_a_failing_pin_leaves_ends_with_the_last_row(first, last):
+    """Not with its page: as of one range."""
+    for call in ("set_ranges", "clear_ranges", "set_pages"):
+        bm = ib.IOVABitmap(0, 10 * 4096, 4096, pin=FaultyPin([-errno.EFAULT]))
+        rows = [first, last] if call == "set_pages" else [(first, last - first + 1), (first, 1)]
+        with pytest.raises(ib.PinError) as caught:
+            getattr(bm, call)(rows)
+        assert (caught.value.iova, caught.value.length) == (0, last + 1)
+
+
 @pytest.mark.parametrize("bad_page", range(4))
 @pytest.mark.parametrize("value", [True, False])
 def test_a_failing_pin_says_from_where_on_nothing_was_done(bad_page, value):

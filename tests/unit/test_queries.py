@@ -77,6 +77,16 @@ def test_to_the_end_from_outside(name, iova):
     assert caught.value.iova == iova
 
 
+@pytest.mark.parametrize("name", ["count", "find_dirty", "ranges", "read_and_clear"])
+def test_all_addresses_from_0_on_are_named_with_their_number(name):
+    bm = ib.IOVABitmap(2**62, TOP - 2**62, 2**62)
+    with pytest.raises(
+        ib.IOVARangeError, match=r"range 0x0 \(\+0x10{16}\) is not inside"
+    ) as caught:
+        getattr(bm, name)(0)
+    assert (caught.value.iova, caught.value.length) == (0, TOP)
+
+
 def test_to_the_end_where_the_end_is_two_to_the_64():
     bm = ib.IOVABitmap(TOP - 4096 * 10, 4096 * 10)
     bm.set(TOP - 1, 1)

@@ -172,6 +172,12 @@ def test_repr_calls_no_pin_object():
     assert len(pin.log) == calls
 
 
+def test_repr_of_one_byte_that_is_freed():
+    bm = ib.IOVABitmap(0, 8, 1)
+    bm.free()
+    assert repr(bm) == "<IOVABitmap 0x0-0x8 page size 1, 1 byte, freed>"
+
+
 def test_repr_after_free():
     bm = small_bitmap()
     bm.free()
