@@ -174,7 +174,7 @@ static void merge(struct subject *to, struct subject *from)
 
     if (fault_seen()) {
         REQUIRE((rc == -EIO || rc == -EFAULT) && report.length > 0);
-        REQUIRE((wide)report.iova + report.length <= TOP);
+        REQUIRE(report.iova >= part.start && (wide)report.iova + report.length == part.end);
         fault_clear(); /* marking only adds: the same call again completes the work */
         REQUIRE(iova_bitmap_merge(to->bitmap, from->bitmap, &report) == 0);
         newly = UINT32_MAX;
