@@ -69,7 +69,7 @@ def range_error(iova: int, length: int, base: int, end: int, where: str = "") ->
 
 
 def pin_error(code: int | None, start: int, end: int, newly: int = 0) -> PinError:
-    code = 0 if code is None else code
+    assert code is not None  # the errno of a PinError is one
     length = end - start
     error = PinError(
         code, f"{os.strerror(code)}: the bitmap of {start:#x} (+{length:#x}) could not be pinned"

@@ -112,7 +112,7 @@ class ModelBitmap(Copies):
         except PinError as error:
             moved = self._bit(error.iova)  # the first that is not whole there
             start = max(self._address(moved), span[0])
-            raise pin_error(error.errno, start, span[1], error.newly) from error
+            raise pin_error(error.errno, start, span[1], error.newly) from error.__cause__
         finally:
             if moved > bit:
                 store(self._memory, bit, "0" * (moved - bit))
@@ -147,7 +147,7 @@ class ModelBitmap(Copies):
             return self._mark_spans("1", [span for span in spans if span is not None])
         except PinError as error:
             start = max(error.iova, ranges[0][0])
-            raise pin_error(error.errno, start, end, error.newly) from error
+            raise pin_error(error.errno, start, end, error.newly) from error.__cause__
 
     @operation
     def merge(self, other: ModelBitmap) -> int:
@@ -184,7 +184,7 @@ class ModelBitmap(Copies):
                         mine = load(self._memory, at, at + len(theirs))
                         store(self._memory, at, combined(name, mine, theirs))
                 except PinError as error:
-                    raise pin_error(error.errno, error.iova, self.end) from error
+                    raise pin_error(error.errno, error.iova, self.end) from error.__cause__
             bit = upto
 
     @operation

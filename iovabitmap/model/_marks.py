@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from .._core import PinError
 from ._arguments import Row, Run, Span, addresses, number, pin_error, rows
+from ._pins import NotPinned
 from ._windows import WindowedBits, load, operation, store
 
 if TYPE_CHECKING:
@@ -41,10 +42,10 @@ class Marks(WindowedBits):
             while bit < stop:
                 try:
                     upto = self._present_until(bit, stop)
-                except OSError as error:
+                except NotPinned as failure:
                     start = max(span[0], self._address(bit))
                     newly = changed if page == "1" else 0
-                    raise pin_error(error.errno, start, span[1], newly) from error
+                    raise pin_error(failure.code, start, span[1], newly) from failure.__cause__
                 before = load(self._memory, bit, upto)
                 store(self._memory, bit, page * (upto - bit))
                 changed += len(before) - before.count(page)

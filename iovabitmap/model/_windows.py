@@ -24,7 +24,7 @@ from ._arguments import (
     range_error,
     writable,
 )
-from ._pins import HOST_PAGE, Backend, backend
+from ._pins import HOST_PAGE, Backend, NotPinned, backend
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -278,8 +278,9 @@ class WindowedBits:
         the operation is about, of which a failure names the rest."""
         try:
             held = self._take(bit // 8, -(-stop // 8), write)
-        except OSError as error:
-            raise pin_error(error.errno, max(span[0], self._address(bit)), span[1]) from error
+        except NotPinned as failure:
+            start = max(span[0], self._address(bit))
+            raise pin_error(failure.code, start, span[1]) from failure.__cause__
         try:
             yield min(stop, 8 * held.end)
         finally:
