@@ -7,7 +7,7 @@ from typing import Any, Self, SupportsIndex, TypeVar
 
 from .._core import PinError
 from ._arguments import Row, listed, number, pin_error, power_of_two
-from ._pins import NotPinned
+from ._pins import NotPinnedError
 from ._questions import Questions, runs_of
 from ._windows import WindowedBits, operation, store
 
@@ -46,7 +46,7 @@ class Copies(Questions):
             self._check_not_freed()
             try:
                 held = self._move(byte)
-            except NotPinned as failure:
+            except NotPinnedError as failure:
                 start = self._address(8 * byte)
                 raise pin_error(failure.code, start, self.end) from failure.__cause__
             window = self._shown(held)

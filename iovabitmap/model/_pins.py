@@ -19,7 +19,7 @@ HOST_PAGE = mmap.PAGESIZE
 MADV_POPULATE_READ, MADV_POPULATE_WRITE = 22, 23
 
 
-class NotPinned(Exception):
+class NotPinnedError(Exception):
     """No page could be had: why, as an errno. What a pin object raised is the cause."""
 
     def __init__(self, code: int) -> None:
@@ -29,7 +29,7 @@ class NotPinned(Exception):
 
 class Backend(Protocol):
     def pin(self, address: int, npages: int, write: bool) -> int:
-        """How many pages from the first on are present now, 1 to npages, or NotPinned."""
+        """How many pages from the first on are present now, 1 to npages, or NotPinnedError."""
 
     def touch(self, address: int, npages: int, write: bool) -> int:
         """The same for pages that were pinned earlier; there is nothing to give back."""
@@ -59,8 +59,8 @@ def _libc() -> ctypes.CDLL:
     return libc
 
 
-def _last_error() -> NotPinned:
-    return NotPinned(ctypes.get_errno())
+def _last_error() -> NotPinnedError:
+    return NotPinnedError(ctypes.get_errno())
 
 
 class Populate:
@@ -150,9 +150,9 @@ class ObjectPin:
             result = self.object.pin(address, npages)
             delivered = operator.index(result)
         except OSError as error:
-            raise NotPinned(errno_of(error)) from error
+            raise NotPinnedError(errno_of(error)) from error
         if not 1 <= delivered <= npages:
-            raise NotPinned(errno.EFAULT)
+            raise NotPinnedError(errno.EFAULT)
         return delivered
 
     def touch(self, address: int, npages: int, write: bool) -> int:  # noqa: ARG002

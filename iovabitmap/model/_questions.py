@@ -11,7 +11,7 @@ from typing import Any, SupportsIndex, TypeAlias
 
 from ._arguments import TOP, Row, Run, Span, number, range_error
 from ._marks import Marks
-from ._windows import load, operation
+from ._windows import load, operation, running
 
 Maybe: TypeAlias = SupportsIndex | None
 
@@ -48,7 +48,6 @@ class Questions(Marks):
                 yield bit, pages
                 bit = upto
 
-    @operation
     def _pages(self, span: Span | None = None) -> str:
         """The text of all pages that a range touches, by default of all."""
         return "".join(pages for _, pages in self._read(span or (self.iova, self.end)))
@@ -139,7 +138,11 @@ class Questions(Marks):
         most = number("batch", batch, low=1, end=sys.maxsize)
 
         def batches(start: int = start) -> Iterator[list[Row]]:
-            while found := self._found((start, end), dirty, most):
+            while True:
+                with running(self):
+                    found = self._found((start, end), dirty, most)
+                if not found:
+                    break
                 yield found
                 start = sum(found[-1])
 
