@@ -119,8 +119,9 @@ class ModelBitmap(Copies):
 
     def _move_window(self, bit: int, upto: int, span: Span, into: ModelBitmap) -> int:
         """Marks pages there, whole though the range may touch them in part: they are clean then."""
-        runs = runs_of(load(self._memory, bit, upto), bit=bit)
+        runs = list(runs_of(load(self._memory, bit, upto), bit=bit))
         rows = self._rows(runs, (self._iova, self.end))
+        store(self._memory, bit, "0" * (upto - bit))  # first: what is marked from now on stays
         left = joined(into._run((iova, iova + length)) for iova, length in rows)
         newly, moved = 0, bit  # pages before that are whole there
         try:
@@ -133,8 +134,9 @@ class ModelBitmap(Copies):
             start = max(self._address(moved), span[0])
             raise pin_error(error.errno, start, span[1], newly) from error.__cause__
         finally:
-            if moved > bit:
-                store(self._memory, bit, "0" * (moved - bit))
+            for first, stop in runs:
+                if stop > moved:
+                    store(self._memory, max(first, moved), "1" * (stop - max(first, moved)))
         return newly
 
     # --- two bitmaps -----------------------------------------------------------------------------

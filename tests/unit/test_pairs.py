@@ -232,6 +232,29 @@ def test_what_is_in_the_other_is_clean_here_whatever_is_raised(page_size):
     into.pin.assert_balanced()
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_mark_made_while_another_takes_the_pages_stays(fails):
+    """By the pin object of `into`, of a page that was taken and of one that was clean."""
+
+    class Marking(RecordingPin):
+        def deliver(self, address, npages):
+            bm.set(3, 1)
+            bm.set(20, 1)
+            if fails:
+                raise OSError(errno.EFAULT, "injected")
+            return npages
+
+    bm = ib.IOVABitmap(0, 100, 1)
+    bm.set(2, 4)
+    into = ib.IOVABitmap(0, 100, 1, pin=Marking())
+    try:
+        bm.read_and_clear(into=into)
+    except ib.PinError as error:
+        assert fails and (error.iova, error.length) == (2, 98)
+    assert bm.to_text() == ("2-5,20" if fails else "3,20")
+    assert into.view().tolist()[0] == (0 if fails else 0b111100)
+
+
 class Freeing(RecordingPin):
     """Frees a bitmap whenever it is called."""
 
