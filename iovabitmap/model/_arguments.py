@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 TOP = 2**64
-LISTED = re.compile(r" *([0-9]+)(?:-([0-9]+))? *", re.ASCII)
+SPACE = b" \t\n\r"
+LISTED = re.compile(rb"([0-9]+)(?:-([0-9]+))?[ \t\n\r]*(?:,[ \t\n\r]*|\Z)")
 
 Row: TypeAlias = tuple[int, int]  # (iova, length), in bytes
 Span: TypeAlias = tuple[int, int]  # addresses [start, end)
@@ -69,7 +70,7 @@ def range_error(iova: int, length: int, base: int, end: int, where: str = "") ->
 
 
 def pin_error(code: int | None, start: int, end: int, newly: int = 0) -> PinError:
-    code = 0 if code is None else code
+    assert code is not None  # the errno of a PinError is one
     length = end - start
     error = PinError(
         code, f"{os.strerror(code)}: the bitmap of {start:#x} (+{length:#x}) could not be pinned"
@@ -121,15 +122,22 @@ def listed(text: str, nbits: int) -> list[Run]:
     """The runs that a text such as "0-22,64" names."""
     if not isinstance(text, str):
         raise TypeError(f"text must be a str, not {type(text)}")
-    runs = []
-    for part in text.split(",") if text.strip(" ") else []:
-        match = LISTED.fullmatch(part)
-        digits = [d.lstrip("0")[:21] for d in match.groups(default=match[1])] if match else []
-        first, last = (int(d or "0") for d in digits) if match else (1, 0)
-        if first > last:
-            shown = ascii(part[:40])
-            raise ValueError(f"text must be a list such as '0-22,64': {shown} is not")
+    data = text.encode()
+    if b"\0" in data:
+        raise ValueError("text holds a null character")
+    runs: list[Run] = []
+    at = len(data) - len(data.lstrip(SPACE))
+    while at < len(data):
+        match = LISTED.match(data, at)
+        digits = [d.lstrip(b"0")[:21] for d in match.groups(default=match[1])] if match else []
+        first, last = (int(d or b"0") for d in digits) if match else (1, 0)
+        if not match or not first <= last < TOP:
+            shown = data[at : at + 40].decode(errors="replace")
+            raise ValueError(f"text must be a list such as '0-22,64': '{shown}' at {at} is not")
         if last >= nbits:
             raise ValueError(f"bit {last} is not among the bitmap's {nbits}")
         runs.append((first, last + 1))
+        at = match.end()
+    if runs and data.rstrip(SPACE).endswith(b","):
+        raise ValueError("text ends in a comma")
     return runs

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, Self, SupportsIndex
 
 from .._core import PinError
@@ -10,7 +12,7 @@ from ._arguments import Row, Run, Span, pin_error, power_of_two
 from ._copies import Copies
 from ._marks import joined
 from ._questions import Maybe, runs_of
-from ._windows import WindowedBits, load, operation, store
+from ._windows import WindowedBits, load, operation, running, store
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -30,6 +32,18 @@ def combined(name: str, a: str, b: str) -> str:
     return "".join(map(table.__getitem__, zip(a, b, strict=True)))
 
 
+def checked(name: str, other: object) -> ModelBitmap:
+    """An argument that must be a bitmap."""
+    if not isinstance(other, ModelBitmap):
+        raise TypeError(f"{name} must be a ModelBitmap, not {type(other)}")
+    return other
+
+
+def first_held(rows: list[Row], address: int) -> int:
+    """The first address from this one on that lies in a row."""
+    return next(max(iova, address) for iova, length in rows if iova + length > address)
+
+
 class ModelBitmap(Copies):
     """A dirty-page bitmap of the range [iova, iova + length), one bit for each page.
 
@@ -45,15 +59,19 @@ class ModelBitmap(Copies):
 
     # --- the harvest -----------------------------------------------------------------------------
 
-    @operation
     def read_and_clear(
         self, iova: Maybe = None, length: Maybe = None, *, into: ModelBitmap | None = None
     ) -> list[Row] | None:
         """The dirty runs, which are clean afterwards; with `into`, they are marked there."""
+        if into is None:
+            return self._harvest(iova, length)
+        with running(self, checked("into", into)):
+            self._move_into(self._asked(iova, length), into)
+        return None
+
+    @operation
+    def _harvest(self, iova: Maybe, length: Maybe) -> list[Row]:
         span = self._asked(iova, length)
-        if into is not None:
-            self._move_into(span, into)
-            return None
         found: list[Run] = []
         try:
             for bit, pages in self._taken(span):
@@ -85,13 +103,10 @@ class ModelBitmap(Copies):
         return failure
 
     def _move_into(self, span: Span, into: ModelBitmap) -> None:
-        self._check_bitmap("into", into)
         if into is self:
             raise ValueError("into must be another bitmap")
-        if span[0] == span[1]:
-            return
-        into._inside(span[0], span[1] - span[0])
-        bit, stop = self._run(span)
+        into._inside(self.iova, self.length)  # all of it, whatever the range is
+        bit, stop = self._run(span) if span[0] < span[1] else (0, 0)
         newly = 0
         try:
             while bit < stop:
@@ -104,65 +119,54 @@ class ModelBitmap(Copies):
 
     def _move_window(self, bit: int, upto: int, span: Span, into: ModelBitmap) -> int:
         """Marks pages there, whole though the range may touch them in part: they are clean then."""
-        runs = runs_of(load(self._memory, bit, upto), bit=bit)
-        moved = bit
+        runs = list(runs_of(load(self._memory, bit, upto), bit=bit))
+        rows = self._rows(runs, (self._iova, self.end))
+        store(self._memory, bit, "0" * (upto - bit))  # first: what is marked from now on stays
+        left = joined(into._run((iova, iova + length)) for iova, length in rows)
+        newly, moved = 0, bit  # pages before that are whole there
         try:
-            newly = into._merge_rows(self._rows(runs, (self._iova, self.end)), self.end)
+            while left:
+                moved = self._bit(first_held(rows, into._address(left[0][0])))
+                more, left = into._mark_some("1", left, (into.iova, into.end))
+                newly += more
             moved = upto
         except PinError as error:
-            moved = self._bit(error.iova)  # the first that is not whole there
             start = max(self._address(moved), span[0])
-            raise pin_error(error.errno, start, span[1], error.newly) from error
+            raise pin_error(error.errno, start, span[1], newly) from error.__cause__
         finally:
-            if moved > bit:
-                store(self._memory, bit, "0" * (moved - bit))
+            for first, stop in runs:
+                if stop > moved:
+                    store(self._memory, max(first, moved), "1" * (stop - max(first, moved)))
         return newly
 
     # --- two bitmaps -----------------------------------------------------------------------------
 
-    def _check_bitmap(self, name: str, other: object) -> None:
-        if not isinstance(other, ModelBitmap):
-            raise TypeError(f"{name} must be a ModelBitmap, not {type(other)}")
-        other._check_not_freed()
-
-    def _same_geometry(self, other: ModelBitmap) -> bool:
-        return (self.iova, self.length, self.page_size) == (
-            other.iova,
-            other.length,
-            other.page_size,
-        )
-
-    def _check_pair(self, other: object) -> ModelBitmap:
-        self._check_bitmap("other", other)
-        assert isinstance(other, ModelBitmap)
-        if not self._same_geometry(other):
-            raise ValueError(f"the geometries differ: {self!r} and {other!r}")
-        return other
-
-    @operation
-    def _merge_rows(self, ranges: list[Row], end: int) -> int:
-        """Marks the part of the rows that is inside; a failure names all from there up to `end`."""
-        spans = [self._inside(iova, length, True) for iova, length in ranges]
-        try:
-            return self._mark_spans("1", [span for span in spans if span is not None])
-        except PinError as error:
-            start = max(error.iova, ranges[0][0])
-            raise pin_error(error.errno, start, end, error.newly) from error
-
-    @operation
     def merge(self, other: ModelBitmap) -> int:
         """Mark each page that a dirty one of `other` overlaps; return how many were clean."""
-        self._check_bitmap("other", other)
-        whole = other.iova, other.end
+        with running(self, checked("other", other)):
+            return 0 if other is self else self._merge(other)
+
+    def _merge(self, other: ModelBitmap) -> int:
+        span = other._inside(self.iova, self.length, clip=True)
+        if span is None:
+            return 0
         newly = 0
         try:
-            for bit, pages in other._read(whole):
-                found = other._rows(runs_of(pages, bit=bit), whole)
-                newly += self._merge_rows(found, other.end)
+            for bit, pages in other._read(span):
+                rows = other._rows(runs_of(pages, bit=bit), span)
+                newly += self._merge_rows(rows, span[1])
         except PinError as error:
             error.newly += newly
             raise
         return newly
+
+    def _merge_rows(self, rows: list[Row], end: int) -> int:
+        """Marks rows that are inside; a failure names all from the first that is left to `end`."""
+        try:
+            return self._mark_spans("1", [(iova, iova + length) for iova, length in rows])
+        except PinError as error:
+            start = first_held(rows, error.iova)
+            raise pin_error(error.errno, start, end, error.newly) from error.__cause__
 
     @operation
     def rescale(self, page_size: SupportsIndex) -> Self:
@@ -171,26 +175,50 @@ class ModelBitmap(Copies):
         new = WindowedBits.__new__(
             type(self), self.iova, self.length, size, window_pages=self.window_pages
         )
-        new.merge(self)
+        new._merge(self)
         return new
 
-    @operation
-    def _combine(self, name: str, other: ModelBitmap) -> None:
+    # --- two of the same geometry ----------------------------------------------------------------
+
+    def _same_geometry(self, other: ModelBitmap) -> bool:
+        return (self.iova, self.length, self.page_size) == (
+            other.iova,
+            other.length,
+            other.page_size,
+        )
+
+    @contextmanager
+    def _running_with(self, name: str, other: object) -> Iterator[ModelBitmap]:
+        """An operation on this one and another of the same geometry, which is given back."""
+        there = checked(name, other)
+        with running(self, there):
+            if not self._same_geometry(there):
+                raise ValueError(f"the geometries differ: {self!r} and {there!r}")
+            yield there
+
+    def _pieces(
+        self, other: ModelBitmap, write: bool = False
+    ) -> Generator[tuple[int, str, str], None, None]:
+        """A walk over both, piece by piece where windows of the two overlap: the first bit, the
+        pages here and the pages there."""
         bit, span = 0, (self.iova, self.end)
         while bit < self.nbits:
-            with self._own_window(bit, self.nbits, span, write=True) as upto:
-                try:
-                    for at, theirs in other._read((self._address(bit), self._address(upto))):
-                        mine = load(self._memory, at, at + len(theirs))
-                        store(self._memory, at, combined(name, mine, theirs))
-                except PinError as error:
-                    raise pin_error(error.errno, error.iova, self.end) from error
-            bit = upto
+            with self._own_window(bit, self.nbits, span, write) as stop:
+                while bit < stop:
+                    with other._own_window(bit, stop, span, write=False) as upto:
+                        yield bit, load(self._memory, bit, upto), load(other._memory, bit, upto)
+                    bit = upto
 
-    @operation
+    def _combine(self, name: str, other: ModelBitmap) -> None:
+        for bit, mine, theirs in self._pieces(other, write=True):
+            store(self._memory, bit, combined(name, mine, theirs))
+
+    def _combined(self, name: str, other: ModelBitmap) -> str:
+        return "".join(combined(name, mine, theirs) for _, mine, theirs in self._pieces(other))
+
     def _count_combined(self, name: str, other: object) -> int:
-        there = self._check_pair(other)
-        return combined(name, self._pages(), there._pages()).count("1")
+        with self._running_with("other", other) as there:
+            return self._combined(name, there).count("1")
 
     def count_and(self, other: ModelBitmap) -> int:
         """Number of pages dirty in both."""
@@ -211,16 +239,17 @@ class ModelBitmap(Copies):
     def _in_place(self, name: str, other: object) -> Any:
         if not isinstance(other, ModelBitmap):
             return NotImplemented
-        self._check_not_freed()
-        self._combine(name, self._check_pair(other))
+        with self._running_with("other", other):
+            self._combine(name, other)
         return self
 
     def _new(self, name: str, other: object) -> Any:
         if not isinstance(other, ModelBitmap):
             return NotImplemented
-        self._check_not_freed()
-        self._check_pair(other)
-        return self.copy()._in_place(name, other)
+        with self._running_with("other", other):
+            made = self.copy()
+            made._combine(name, other)
+        return made
 
     def __and__(self, other: ModelBitmap, /) -> Self:
         return self._new("and", other)  # type: ignore[no-any-return]
@@ -246,18 +275,18 @@ class ModelBitmap(Copies):
     def __isub__(self, other: ModelBitmap, /) -> Self:
         return self._in_place("sub", other)  # type: ignore[no-any-return]
 
-    @operation
     def diff(self, old: ModelBitmap) -> ModelDiff:
         """What changed since `old`, a bitmap of the same geometry."""
-        return ModelDiff(self, self._check_pair(old))
-
-    @operation
-    def _equals(self, other: ModelBitmap) -> bool:
-        other._check_not_freed()
-        return self._same_geometry(other) and self._pages() == other._pages()
+        return ModelDiff(self, old)
 
     def __eq__(self, other: object) -> bool:
-        return self._equals(other) if isinstance(other, ModelBitmap) else NotImplemented
+        if not isinstance(other, ModelBitmap):
+            return NotImplemented
+        with running(self, other):
+            if not self._same_geometry(other):
+                return False
+            with closing(self._pieces(other)) as pieces:  # to the first that differs
+                return all(mine == theirs for _, mine, theirs in pieces)
 
     __hash__ = None  # type: ignore[assignment]  # it can change
 
@@ -269,9 +298,13 @@ class ModelDiff:
 
     def __init__(self, new: ModelBitmap, old: ModelBitmap) -> None:
         self._new, self._old = new, old
-        self._appeared = new.count_sub(old)
-        self._disappeared = old.count_sub(new)
-        self._common = new.count_and(old)
+        pages: Counter[tuple[str, str]] = Counter()
+        with new._running_with("old", old):
+            for _, now, before in new._pieces(old):
+                pages.update(zip(now, before, strict=True))
+        self._appeared = pages["1", "0"]
+        self._disappeared = pages["0", "1"]
+        self._common = pages["1", "1"]
 
     @property
     def appeared(self) -> int:
@@ -289,7 +322,9 @@ class ModelDiff:
         return self._common
 
     def _ranges(self, name: str, a: ModelBitmap, b: ModelBitmap) -> list[Row]:
-        return a._rows(runs_of(combined(name, a._pages(), b._pages())), (a.iova, a.end))
+        with a._running_with("old", b):
+            pages = a._combined(name, b)
+        return a._rows(runs_of(pages), (a.iova, a.end))
 
     def appeared_ranges(self) -> list[Row]:
         """Rows (iova, length) of the runs that are dirty in the new bitmap only, as of now."""

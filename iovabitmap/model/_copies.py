@@ -7,6 +7,7 @@ from typing import Any, Self, SupportsIndex, TypeVar
 
 from .._core import PinError
 from ._arguments import Row, listed, number, pin_error, power_of_two
+from ._pins import NotPinnedError
 from ._questions import Questions, runs_of
 from ._windows import WindowedBits, operation, store
 
@@ -45,8 +46,9 @@ class Copies(Questions):
             self._check_not_freed()
             try:
                 held = self._move(byte)
-            except OSError as error:
-                raise pin_error(error.errno, self._address(8 * byte), self.end) from error
+            except NotPinnedError as failure:
+                start = self._address(8 * byte)
+                raise pin_error(failure.code, start, self.end) from failure.__cause__
             window = self._shown(held)
             yield window.iova, window.length
             byte = held.end

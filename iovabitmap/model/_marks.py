@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from .._core import PinError
 from ._arguments import Row, Run, Span, addresses, number, pin_error, rows
+from ._pins import NotPinnedError
 from ._windows import WindowedBits, load, operation, store
 
 if TYPE_CHECKING:
@@ -41,10 +41,10 @@ class Marks(WindowedBits):
             while bit < stop:
                 try:
                     upto = self._present_until(bit, stop)
-                except OSError as error:
+                except NotPinnedError as failure:
                     start = max(span[0], self._address(bit))
                     newly = changed if page == "1" else 0
-                    raise pin_error(error.errno, start, span[1], newly) from error
+                    raise pin_error(failure.code, start, span[1], newly) from failure.__cause__
                 before = load(self._memory, bit, upto)
                 store(self._memory, bit, page * (upto - bit))
                 changed += len(before) - before.count(page)
@@ -66,22 +66,28 @@ class Marks(WindowedBits):
         """Mark every page that [iova, iova + length) touches; return how many were clean before."""
         return self._mark("1", self._span(iova, length))
 
+    def _mark_some(self, page: str, left: list[Run], whole: Span) -> tuple[int, list[Run]]:
+        """Marks what one window holds of ascending runs: how many pages changed, and what is left
+        of the runs."""
+        changed = 0
+        with self._own_window(left[0][0], left[-1][1], whole, write=True) as upto:
+            for first, stop in left:
+                if first < upto:
+                    before = load(self._memory, first, min(stop, upto))
+                    store(self._memory, first, page * len(before))
+                    changed += len(before) - before.count(page)
+        return changed, [(max(first, upto), stop) for first, stop in left if stop > upto]
+
     def _mark_spans(self, page: str, spans: Iterable[Span]) -> int:
         """Marks many ranges, in ascending order and each window once; how many pages changed."""
         spans = list(spans)
-        left = deque(joined(map(self._run, spans)))
+        left = joined(map(self._run, spans))
         whole = (self.iova, max((end for _, end in spans), default=self.end))
         changed = 0
         try:
             while left:
-                with self._own_window(left[0][0], left[-1][1], whole, write=True) as upto:
-                    while left and left[0][0] < upto:
-                        bit, stop = left.popleft()
-                        if stop > upto:
-                            left.appendleft((upto, stop))
-                        before = load(self._memory, bit, min(stop, upto))
-                        store(self._memory, bit, page * len(before))
-                        changed += len(before) - before.count(page)
+                more, left = self._mark_some(page, left, whole)
+                changed += more
         except PinError as error:
             error.newly = changed if page == "1" else 0
             raise

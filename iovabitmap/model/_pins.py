@@ -19,9 +19,17 @@ HOST_PAGE = mmap.PAGESIZE
 MADV_POPULATE_READ, MADV_POPULATE_WRITE = 22, 23
 
 
+class NotPinnedError(Exception):
+    """No page could be had: why, as an errno. What a pin object raised is the cause."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
 class Backend(Protocol):
     def pin(self, address: int, npages: int, write: bool) -> int:
-        """How many pages from the first on are present now, 1 to npages, or an OSError."""
+        """How many pages from the first on are present now, 1 to npages, or NotPinnedError."""
 
     def touch(self, address: int, npages: int, write: bool) -> int:
         """The same for pages that were pinned earlier; there is nothing to give back."""
@@ -51,8 +59,8 @@ def _libc() -> ctypes.CDLL:
     return libc
 
 
-def _last_error() -> OSError:
-    return OSError(ctypes.get_errno(), "from the system")
+def _last_error() -> NotPinnedError:
+    return NotPinnedError(ctypes.get_errno())
 
 
 class Populate:
@@ -121,6 +129,12 @@ class Unraisable:
         raise self.error
 
 
+def errno_of(error: OSError) -> int:
+    """The errno of an exception; EIO where it has none."""
+    code = getattr(error, "errno", None)
+    return int(code) if isinstance(code, int) and 0 < code < 2**31 else errno.EIO
+
+
 class ObjectPin:
     """An object of the caller's, with the methods pin and unpin."""
 
@@ -132,9 +146,13 @@ class ObjectPin:
         self.object = pin
 
     def pin(self, address: int, npages: int, write: bool) -> int:  # noqa: ARG002
-        delivered = operator.index(self.object.pin(address, npages))
+        try:
+            result = self.object.pin(address, npages)
+            delivered = operator.index(result)
+        except OSError as error:
+            raise NotPinnedError(errno_of(error)) from error
         if not 1 <= delivered <= npages:
-            raise OSError(errno.EFAULT, f"pin delivered {delivered} of {npages} pages")
+            raise NotPinnedError(errno.EFAULT)
         return delivered
 
     def touch(self, address: int, npages: int, write: bool) -> int:  # noqa: ARG002

@@ -7,13 +7,15 @@ import struct
 import sys
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any, SupportsIndex, TypeAlias
+from typing import Any, Self, SupportsIndex, TypeAlias
 
 from ._arguments import TOP, Row, Run, Span, number, range_error
 from ._marks import Marks
-from ._windows import load, operation
+from ._windows import load, operation, running
 
 Maybe: TypeAlias = SupportsIndex | None
+
+MOST_ROWS = sys.maxsize // 16  # of two 64-bit numbers each
 
 
 def runs_of(pages: str, wanted: str = "1", bit: int = 0) -> Iterator[Run]:
@@ -48,15 +50,25 @@ class Questions(Marks):
                 yield bit, pages
                 bit = upto
 
-    @operation
     def _pages(self, span: Span | None = None) -> str:
         """The text of all pages that a range touches, by default of all."""
         return "".join(pages for _, pages in self._read(span or (self.iova, self.end)))
 
-    def _found(self, span: Span, dirty: bool = True, most: int | None = None) -> list[Row]:
-        """The rows of a range, or so many of the first: its dirty, or clean, runs."""
+    def _found(self, span: Span, dirty: bool = True) -> list[Row]:
+        """The rows of a range: its dirty, or clean, runs."""
         runs = runs_of(self._pages(span), "1" if dirty else "0", self._bit(span[0]))
-        return self._rows(islice(runs, most), span)
+        return self._rows(runs, span)
+
+    def _first_found(self, span: Span, dirty: bool, most: int) -> list[Row]:
+        """So many of the first rows: the range is read to where one more begins, or to its end."""
+        text, runs = "", list[Run]()
+        for _, pages in self._read(span):
+            text += pages
+            found = runs_of(text, "1" if dirty else "0", self._bit(span[0]))
+            runs = list(islice(found, most + 1))
+            if len(runs) > most:
+                break
+        return self._rows(runs[:most], span)
 
     @operation
     def test(self, iova: SupportsIndex) -> bool:
@@ -69,22 +81,26 @@ class Questions(Marks):
         """Number of dirty pages that [iova, iova + length) touches, by default of all."""
         return self._pages(self._asked(iova, length)).count("1")
 
+    def _first(self, span: Span, wanted: str) -> int | None:
+        """The first address of the first such page; nothing is read behind its window."""
+        for bit, pages in self._read(span):
+            if wanted in pages:
+                return self._address(bit + pages.index(wanted))
+        return None
+
     @operation
     def any(self, iova: Maybe = None, length: Maybe = None) -> bool:
         """True where a page that the range touches is dirty."""
-        return "1" in self._pages(self._asked(iova, length))
+        return self._first(self._asked(iova, length), "1") is not None
 
     @operation
     def all(self, iova: Maybe = None, length: Maybe = None) -> bool:
         """True where all pages that the range touches are dirty; also where it touches none."""
-        return "0" not in self._pages(self._asked(iova, length))
+        return self._first(self._asked(iova, length), "0") is None
 
     def _find(self, start: SupportsIndex, wanted: str) -> int | None:
         first = number("start", start, end=max(TOP, self.end + 1))
-        for bit, pages in self._read(self._asked(first, None)):
-            if wanted in pages:
-                return self._address(bit + pages.index(wanted))
-        return None
+        return self._first(self._asked(first, None), wanted)
 
     @operation
     def find_dirty(self, start: SupportsIndex) -> int | None:
@@ -135,15 +151,10 @@ class Questions(Marks):
         batch: SupportsIndex = 65536,
     ) -> Iterator[list[Row]]:
         """Iterate over the rows of ranges() in lists of at most `batch`; no run is split."""
-        start, end = self._asked(iova, length)
-        most = number("batch", batch, low=1, end=sys.maxsize)
-
-        def batches(start: int = start) -> Iterator[list[Row]]:
-            while found := self._found((start, end), dirty, most):
-                yield found
-                start = sum(found[-1])
-
-        return batches()
+        most = number("batch", batch)
+        if not 1 <= most <= MOST_ROWS:
+            raise ValueError(f"batch must be 1 to {MOST_ROWS} rows, not {most}")
+        return RangeIterator(self, self._asked(iova, length), bool(dirty), most)
 
     @operation
     def pages(self, iova: Maybe = None, length: Maybe = None) -> list[int]:
@@ -181,3 +192,41 @@ class Questions(Marks):
         if self.nbytes % 8 or self._place(0) % 8:
             raise ValueError("a view as 'u8' needs a size and an address that are multiples of 8")
         return memory.cast("Q")
+
+
+class RangeIterator:
+    """What iter_ranges gives. After an error it is where it was before."""
+
+    __slots__ = ("_batch", "_bitmap", "_busy", "_dirty", "_span")
+
+    def __init__(self, bitmap: Questions, span: Span, dirty: bool, batch: int) -> None:
+        self._bitmap, self._dirty, self._batch = bitmap, dirty, batch
+        self._span = span  # what is not yet looked at
+        self._busy = False
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> list[Row]:
+        if self._busy:
+            raise ValueError(
+                "the iterator is in use: another thread's next(), or one that a pin object was "
+                "called from, has not returned"
+            )
+        self._busy = True
+        try:
+            found = self._next()
+        finally:
+            self._busy = False
+        if not found:
+            raise StopIteration
+        return found
+
+    def _next(self) -> list[Row]:
+        start, end = self._span
+        if start == end:
+            return []
+        with running(self._bitmap):
+            found = self._bitmap._first_found(self._span, self._dirty, self._batch)
+        self._span = (sum(found[-1]) if len(found) == self._batch else end), end
+        return found

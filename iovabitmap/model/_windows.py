@@ -24,7 +24,7 @@ from ._arguments import (
     range_error,
     writable,
 )
-from ._pins import HOST_PAGE, Backend, backend
+from ._pins import HOST_PAGE, Backend, NotPinnedError, backend
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -48,19 +48,30 @@ class Held(NamedTuple):
     npages: int
 
 
+@contextmanager
+def running(*bitmaps: WindowedBits) -> Iterator[None]:
+    """An operation on these: refused where one is freed; one that is freed inside lives on until
+    the end."""
+    for bitmap in bitmaps:
+        bitmap._check_not_freed()
+    for bitmap in bitmaps:
+        bitmap._running += 1
+    try:
+        yield
+    finally:
+        for bitmap in reversed(bitmaps):
+            bitmap._running -= 1
+            if bitmap._freed:
+                bitmap._let_go()
+
+
 def operation(method: Callable[Concatenate[B, P], R]) -> Callable[Concatenate[B, P], R]:
-    """Refused when the bitmap is freed; one that is freed inside lives on until the end."""
+    """An operation on the bitmap whose method it is."""
 
     @functools.wraps(method)
     def run(self: B, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        self._check_not_freed()
-        self._running += 1
-        try:
+        with running(self):
             return method(self, *args, **kwargs)
-        finally:
-            self._running -= 1
-            if self._freed:
-                self._let_go()
 
     return run
 
@@ -278,8 +289,9 @@ class WindowedBits:
         the operation is about, of which a failure names the rest."""
         try:
             held = self._take(bit // 8, -(-stop // 8), write)
-        except OSError as error:
-            raise pin_error(error.errno, max(span[0], self._address(bit)), span[1]) from error
+        except NotPinnedError as failure:
+            start = max(span[0], self._address(bit))
+            raise pin_error(failure.code, start, span[1]) from failure.__cause__
         try:
             yield min(stop, 8 * held.end)
         finally:

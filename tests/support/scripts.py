@@ -84,6 +84,14 @@ def anywhere(rng: random.Random, pair: Pair) -> tuple[int, int]:
     return start, min(length, TOP - 1)
 
 
+def whole_pages(rng: random.Random, pair: Pair) -> tuple[int, int]:
+    """A range inside the bitmap's, from the start of a page to the end of one."""
+    model, (start, length) = pair.model, inside(rng, pair)
+    first, last = ((iova - model.iova) // model.page_size for iova in (start, start + length - 1))
+    start = model.iova + first * model.page_size
+    return start, min(model.iova + (last + 1) * model.page_size, model.end) - start
+
+
 def outcomes(rng: random.Random) -> list:
     """What the next pins do: in full, short, or failing with some errno."""
     errnos = (errno.EFAULT, errno.ENOMEM, errno.EINVAL, errno.EACCES)
@@ -98,7 +106,7 @@ def step(rng: random.Random, pair: Pair) -> None:
         pair.load(outcomes(rng))
     else:
         pair.load()
-    kind = rng.randrange(100)
+    kind = rng.randrange(104)
     clip = rng.random() < 0.5
     if kind < 30:
         pair.complete("set", *anywhere(rng, pair), clip=clip)
@@ -118,10 +126,15 @@ def step(rng: random.Random, pair: Pair) -> None:
         pair.ask("to_mask")
     elif kind < 96:
         pair.copy()
-    elif kind < 98:
+    elif kind < 97:
         pair.windows()
-    else:
+    elif kind < 98:
         pair.complete("reset")
+    else:
+        name = rng.choice(("set_ranges", "clear_ranges"))
+        rows = [whole_pages(rng, pair) for _ in range(rng.choice((0, 1, 3, 40)))]
+        ascending = pair.bm.pin != "none"  # else in any order, with as many windows as that takes
+        pair.complete(name, rows, passes_known=ascending)
 
 
 def ordered(rng: random.Random, pair: Pair, order: str, times: int) -> None:

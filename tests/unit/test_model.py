@@ -81,7 +81,18 @@ def test_messages_are_those_of_the_engine():
         lambda bm: type(bm)(0, 4096, 3),
         lambda bm: type(bm)(0, 4096 * 9, 4096, bytearray(1)),
         lambda bm: type(bm)(0, 4096, pin="no such"),
+        lambda bm: bm.iter_ranges(batch=0),
+        lambda bm: bm.iter_ranges(batch=2**60),
+        lambda bm: bm.iter_ranges(batch=2**64),
         lambda bm: bm.from_text("7", 0, 4096),
+        *(
+            lambda bm, text=text: bm.from_text(text, 0, 8 * 4096)
+            for text in (
+                *("a", ",", "1,", " 1 , ", "1,,2", "-", "1-", "2-1", "1 2", "1\v", "\u0663", "1,8"),
+                *("1\0", "3, 4-\ud800", " 1,\t2\r\n,x" + 50 * "y", "1, \u00e9" + 38 * "z"),
+                *("1" * 20, "1" * 21, "1" * 5000, "0-" + "9" * 5000, "5,18446744073709551615"),
+            )
+        ),
     )
     for call in calls:
         said = []

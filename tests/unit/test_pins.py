@@ -131,6 +131,56 @@ def test_an_oserror_without_a_number(error):
     assert caught.value.__cause__ is pin.answer
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError("no number"),
+        OSError(),
+        OSError("a", "text"),
+        OSError(0, "none"),
+        OSError(-5, "negative"),
+        OSError(2**31, "one too many"),
+        OSError(2**40, "far too many"),
+        OSError(1.5, "no int"),
+        OSError(2**31 - 1, "the last"),
+        OSError(True, "one"),
+        ib.PinError(errno.EACCES, "of another"),
+    ],
+    ids=repr,
+)
+def test_the_number_of_an_oserror_is_one_that_systems_have(error):
+    number = error.errno
+    known = isinstance(number, int) and 0 < number < 2**31
+    bm, _ = bitmap(AnsweringPin(error))
+    for call in (lambda: bm.set(bm.iova, 10), lambda: bm.count(bm.iova, 10), bm.read_and_clear):
+        with pytest.raises(ib.PinError) as caught:
+            call()
+        assert caught.value.errno == (number if known else errno.EIO)
+        assert caught.value.__cause__ is error
+
+
+@pytest.mark.parametrize("answer", [0, "one more"])
+def test_a_false_answer_has_no_cause(answer):
+    bm, _ = bitmap(AnsweringPin(lambda npages: npages + 1 if answer == "one more" else answer))
+    for call in (lambda: bm.set(bm.iova, 10), lambda: bm.count(bm.iova, 10), bm.read_and_clear):
+        with pytest.raises(ib.PinError) as caught:
+            call()
+        assert caught.value.__cause__ is None
+
+
+def test_an_oserror_of_the_number_returned():
+    error = PermissionError(errno.EACCES, "no number for you")
+
+    class Refusing:
+        def __index__(self):
+            raise error
+
+    bm, _ = bitmap(AnsweringPin(Refusing()))
+    with pytest.raises(ib.PinError) as caught:
+        bm.set(bm.iova, 10)
+    assert caught.value.__cause__ is error and caught.value.errno == errno.EACCES
+
+
 @each_operation
 @pytest.mark.parametrize("kind", [KeyError, KeyboardInterrupt, MemoryError, ValueError])
 def test_any_other_exception_propagates_as_it_is(name, kind):

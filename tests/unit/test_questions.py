@@ -116,6 +116,20 @@ def test_a_started_iterator_of_a_freed_bitmap():
         next(found)
 
 
+@pytest.mark.parametrize("name, found", [("any", True), ("all", False)])
+def test_no_more_is_read_than_the_answer_needs(name, found):
+    memory = Arena(3 * HOST_PAGE, content=0 if found else 0xFF)
+    bits = HOST_PAGE * 8
+    pin = FaultyPin(bad=[memory.address + HOST_PAGE])
+    bm = bit_for_each_address(memory.data, pin, window_pages=1)
+    with pytest.raises(ib.PinError) as caught:
+        getattr(bm, name)()
+    assert (caught.value.iova, caught.value.length) == (bits, 2 * bits)
+    memory.data[5] ^= 1
+    assert getattr(bm, name)() is found
+    pin.assert_balanced()
+
+
 # --- answers -------------------------------------------------------------------------------------
 
 

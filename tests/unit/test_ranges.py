@@ -4,6 +4,7 @@ that end where the engine's words and blocks do.
 
 from __future__ import annotations
 
+import sys
 from itertools import pairwise
 
 import numpy as np
@@ -265,10 +266,15 @@ def test_an_iterator():
     assert next(found, "done") == "done"
 
 
-@pytest.mark.parametrize("bad", [0, -1, 2**64])
+@pytest.mark.parametrize("bad", [0, -1, sys.maxsize // 16 + 1, 2**60, 2**64])
 def test_batches_of_bad_sizes(bad):
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"^batch must be"):
         list(small_bitmap().iter_ranges(batch=bad))
+
+
+def test_the_largest_batch():
+    (rows,) = small_bitmap().iter_ranges(batch=sys.maxsize // 16)
+    assert np.array_equal(rows, small_bitmap().ranges())
 
 
 @pytest.mark.parametrize("bad", [1.0, "1", None])
