@@ -118,8 +118,8 @@ class Run:
         return True
 
     def seen_of(self, mutants: list[Mutant]) -> list[str]:
-        """Those that a test sees, of mutants that are listed as unseen. They are tried all at once,
-        and each alone only where something sees them together."""
+        """Those that a test sees, of mutants that are listed as unseen. They are tried all at once;
+        where something sees them together, in halves: two may be seen that alone are not."""
         apart: list[list[Mutant]] = []  # those of a group change different places
         for mutant in mutants:
             for group in apart:
@@ -129,9 +129,13 @@ class Run:
             else:
                 apart.append([mutant])
         seen = []
-        for group in apart:
-            if self.sees(group):
-                seen += [f"{m.name}: {test}" for m in group if (test := self.sees([m]))]
+        while apart:
+            group = apart.pop()
+            test = self.sees(group)
+            if test and len(group) > 1:
+                apart += [group[::2], group[1::2]]
+            elif test:
+                seen.append(f"{group[0].name}: {test}")
         return seen
 
     def sees(self, mutants: list[Mutant]) -> str:
