@@ -190,7 +190,8 @@ faults-long: $(VENV)/.extra-test ## Every allocation fails at its turn, with eve
 qemu-tests: $(VENV)/.extra-test ## Real guests and migrations in QEMU: its figures, ours and the truth
 	IOVABITMAP_QEMU=1 $(BIN)/pytest tests/guests/test_qemu_real.py
 
-VALGRIND := valgrind --quiet --error-exitcode=1 --leak-check=full
+# Threads take turns: without that one that waits for others in a loop can keep them from running.
+VALGRIND := valgrind --quiet --error-exitcode=1 --leak-check=full --fair-sched=try
 
 valgrind: $(CORE_TESTS) ## The C programs under valgrind
 	@IOVABITMAP_MARKS=20000 sh tools/need.sh "valgrind" valgrind valgrind \
