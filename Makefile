@@ -9,7 +9,8 @@ VENV ?= .venv
 
 BIN := $(VENV)/bin
 BUILT := build/built-$(notdir $(VENV))
-SOURCES := $(wildcard csrc/*/*.c csrc/*/*.h)
+# A folder of csrc is a layer, and a folder of that a room: docs/architecture.md.
+C_FILES := $(wildcard $(addprefix csrc/,*/*.c */*.h */*/*.c */*/*.h))
 
 # What we build ourselves has no warnings; what a user builds may have some.
 export IOVABITMAP_WERROR := 1
@@ -61,7 +62,7 @@ $(VENV)/.extra-%: pyproject.toml $(VENV)/.made | $(BUILT)
 	$(BIN)/python -m pip install --quiet --no-build-isolation --editable '.[$*]'
 	@touch $@
 
-$(BUILT): $(SOURCES) setup.py $(VENV)/.made
+$(BUILT): $(C_FILES) setup.py $(VENV)/.made
 	$(BIN)/python setup.py --quiet build_ext --inplace
 	@mkdir -p $(@D) && touch $@
 
@@ -70,9 +71,9 @@ $(BUILT): $(SOURCES) setup.py $(VENV)/.made
 CORE_BUILD ?= build/core
 CORE_OPTIONS ?= -O2
 CORE_FLAGS := -std=c11 -D_GNU_SOURCE -g -Wall -Wextra -Wshadow -Wconversion -Wcast-qual -Wundef \
-	-Wmissing-prototypes -Werror -pthread -Icsrc/core -Itests/core
-CORE_OBJECTS := $(patsubst csrc/core/%.c,$(CORE_BUILD)/%.o,$(wildcard csrc/core/*.c))
-CORE_TESTS := $(patsubst tests/core/%.c,$(CORE_BUILD)/tests/%,$(wildcard tests/core/*.c))
+	-Wmissing-prototypes -Werror -pthread -Icsrc -Icsrc/include -Itests/core
+CORE_OBJECTS := $(patsubst csrc/core/%.c,$(CORE_BUILD)/%.o,$(wildcard csrc/core/*/*.c))
+CORE_TESTS := $(patsubst tests/core/%.c,$(CORE_BUILD)/tests/%,$(wildcard tests/core/*/*.c))
 
 $(CORE_BUILD)/%.o: csrc/core/%.c Makefile
 	@mkdir -p $(@D)
@@ -83,7 +84,7 @@ $(CORE_BUILD)/tests/%: tests/core/%.c $(CORE_OBJECTS)
 	@$(CC) $(CORE_FLAGS) $(CORE_OPTIONS) -MMD -MP -MF $@.d $< $(CORE_OBJECTS) \
 		$(addprefix @,$(wildcard $(<:.c=.link))) -o $@
 
--include $(wildcard $(CORE_BUILD)/*.d $(CORE_BUILD)/tests/*.d)
+-include $(wildcard $(CORE_BUILD)/*/*.d $(CORE_BUILD)/tests/*/*.d)
 
 SANITIZE_OPTIONS := -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 
@@ -104,13 +105,13 @@ test-python: $(VENV)/.extra-test $(VENV)/.extra-demo ## The Python tests; PYTEST
 	$(BIN)/pytest -n $(JOBS) --deselect $(ALONE) $(PYTEST_ARGS)
 	$(if $(PYTEST_ARGS),,$(BIN)/pytest $(ALONE))
 
-C_STYLED := $(wildcard csrc/*/*.c csrc/*/*.h tests/core/*.[ch] tests/fuzz/*.[ch] tests/cbmc/*.[ch] benchmarks/*.c examples/*/*.c)
+C_STYLED := $(C_FILES) $(wildcard tests/core/*.h tests/core/*/*.c tests/fuzz/*.[ch] tests/cbmc/*.[ch] benchmarks/*.c examples/*/*.c)
 
 lint: $(VENV)/.extra-lint $(VENV)/.extra-test ## Style and types; changes nothing
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/clang-format --dry-run -Werror $(C_STYLED)
-	@! grep -n 'Py_RETURN_' csrc/python/*.c || { echo 'not with one binary for every CPython: see ib_none()'; exit 1; }
+	@! grep -rn 'Py_RETURN_' csrc/python || { echo 'not with one binary for every CPython: see ib_none()'; exit 1; }
 	$(BIN)/mypy
 	$(BIN)/stubtest iovabitmap._core
 
@@ -132,7 +133,7 @@ proof-short: KILLS = 3
 proof-short: CBMC_ARGS = --short
 proof-short: FUZZ_SECONDS = 30
 proof-short: FUZZ_PLANTS = 1
-proof-short: S390X_LEFT_OUT = test_poll test_allocations
+proof-short: S390X_LEFT_OUT = bitmap/test_poll ops/test_allocations
 proof-short: $(PROOFS) ## What of them takes minutes: for every change
 
 sanitize: sanitize-core sanitize-python ## The tests under ASan and UBSan
@@ -160,11 +161,11 @@ sanitize-python: $(VENV)/.extra-test
 # setarch. What is not atomic on purpose is marked IOVA_RACY in the source, but for the inner loops,
 # which load words by SIMD or at any byte address and share nothing else: they are not instrumented.
 TSAN_BUILD := build/core-tsan
-TSAN_PROGRAMS := test_threads test_bits
+TSAN_PROGRAMS := bitmap/test_threads bits/test_bits
 TSAN_MARKS := 250000
 
 tsan: ## The C programs with threads under ThreadSanitizer
-	@$(MAKE) -s --no-print-directory $(patsubst csrc/core/%.c,$(TSAN_BUILD)/%.o,$(wildcard csrc/core/kernels_*.c)) \
+	@$(MAKE) -s --no-print-directory $(patsubst csrc/core/%.c,$(TSAN_BUILD)/%.o,$(wildcard csrc/core/bits/kernels_*.c)) \
 		CORE_BUILD=$(TSAN_BUILD) CORE_OPTIONS=-O1
 	@$(MAKE) -s --no-print-directory $(TSAN_PROGRAMS:%=$(TSAN_BUILD)/tests/%) \
 		CORE_BUILD=$(TSAN_BUILD) CORE_OPTIONS="-O1 -fsanitize=thread"

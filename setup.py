@@ -19,7 +19,7 @@ from setuptools import Extension, setup
 
 ABI_VERSION = "0x030B0000"  # the limited API as of CPython 3.11
 ABI_TAG = "cp311"
-PUBLIC_HEADERS = ("csrc/core/iova_bitmap.h", "csrc/python/iovabitmap_api.h")
+PUBLIC_HEADERS = ("csrc/include/iova_bitmap.h", "csrc/include/iovabitmap_api.h")
 INSTRUMENTED = ("-fsanitize", "-fno-sanitize", "--coverage")
 
 
@@ -28,8 +28,8 @@ def switch(name: str, default: str = "0") -> bool:
 
 
 def files(pattern: str) -> list[str]:
-    folders = [Path("csrc/core"), Path("csrc/python")]
-    return sorted(path.as_posix() for folder in folders for path in folder.glob(pattern))
+    folders = ("csrc/core", "csrc/include", "csrc/linux", "csrc/python")
+    return sorted(path.as_posix() for folder in folders for path in Path(folder).rglob(pattern))
 
 
 def copy_public_headers() -> None:
@@ -76,7 +76,7 @@ modules = [
         "iovabitmap._core",
         sources=files("*.c"),
         depends=[*files("*.h"), "setup.py"],
-        include_dirs=["csrc/core", "csrc/python"],
+        include_dirs=["csrc", "csrc/include"],
         define_macros=defines,
         undef_macros=undefines,
         extra_compile_args=flags,

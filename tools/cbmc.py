@@ -69,7 +69,8 @@ def command(
         cbmc,
         str(HARNESSES / proof["harness"]),
         *(str(core / name) for name in proof["sources"]),
-        f"-I{core}",
+        f"-I{core.parent}",
+        f"-I{core.parent / 'include'}",
         f"-I{HARNESSES}",
         *defines,
         "--function",
@@ -85,9 +86,10 @@ def command(
 def plant(proof: dict[str, Any], number: int) -> Path:
     """A copy of the engine with one defect; the text that it replaces must occur exactly once."""
     defect = proof["plants"][number]
-    folder = PLANTED / f"{proof['name']}-{number}"
-    shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(CORE, folder)
+    copy = PLANTED / f"{proof['name']}-{number}"
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(CORE.parent, copy)
+    folder = copy / CORE.name
     file = folder / defect["file"]
     text = file.read_text()
     if text.count(defect["old"]) != 1:

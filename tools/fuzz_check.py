@@ -27,7 +27,7 @@ CORE = Path("csrc/core")
 BUILT = Path("build/fuzz/core")
 CORPUS = "tests/fuzz/corpus"
 LIST = Path("tests/fuzz/planted.toml")
-COMPILE = ("-std=c11", "-D_GNU_SOURCE", "-w", "-pthread", f"-I{CORE}")
+COMPILE = ("-std=c11", "-D_GNU_SOURCE", "-w", "-pthread", "-Icsrc", "-Icsrc/include")
 WRAPPED = ("-Wl,--wrap=iova_bitmap_host_page_size", "-Wl,--wrap=iova_kernels")
 FOUND = 77, 1, 70  # how libFuzzer ends: its own checks, a sanitizer, an input that takes too long
 
@@ -40,7 +40,7 @@ class Found:
 
 def find_mutant(name: str) -> Mutant:
     file = CORE / name.partition(":")[0]
-    for mutant in mutants_of(file):
+    for mutant in mutants_of(file, CORE):
         if mutant.name == name:
             return mutant
     sys.exit(f"{LIST} names a defect that cannot be planted: {name}")
@@ -49,11 +49,13 @@ def find_mutant(name: str) -> Mutant:
 def build(mutant: Mutant, folder: Path, options: list[str]) -> Path:
     """The fuzzer with the defect."""
     cc = os.environ.get("CC", "clang")
-    source, made = folder / mutant.file, folder / "planted.o"
+    source, made = folder / Path(mutant.file).name, folder / "planted.o"
     source.write_text(mutant.apply((CORE / mutant.file).read_text(encoding="utf-8")))
     subprocess.run([cc, *COMPILE, *options, "-c", source, "-o", made], check=True)
-    others = [o for o in sorted(BUILT.glob("*.o")) if o.stem != Path(mutant.file).stem]
-    harness = [o for o in sorted((BUILT / "fuzz").glob("*.o")) if o.stem != "replay"]
+    original = BUILT / Path(mutant.file).with_suffix(".o")
+    harnesses = BUILT / "fuzz"
+    others = [o for o in sorted(BUILT.glob("*/*.o")) if o.parent != harnesses and o != original]
+    harness = [o for o in sorted(harnesses.glob("*.o")) if o.stem != "replay"]
     fuzzer = folder / "fuzzer"
     link = [cc, *options, "-pthread", "-fsanitize=fuzzer", *WRAPPED]
     subprocess.run([*link, made, *others, *harness, "-o", fuzzer], check=True)

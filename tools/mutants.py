@@ -341,8 +341,8 @@ def other_number(text: str) -> str:
     return f"{int(digits, 8 if digits.startswith('0') and digits != '0' else 10) + 1}{suffix}"
 
 
-def mutants_of(path: Path) -> list[Mutant]:
-    return Finder(path.name, path.read_text(encoding="utf-8")).mutants()
+def mutants_of(path: Path, core: Path) -> list[Mutant]:
+    return Finder(path.relative_to(core).as_posix(), path.read_text(encoding="utf-8")).mutants()
 
 
 def in_order(mutants: list[Mutant], seed: str = "") -> list[Mutant]:

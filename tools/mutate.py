@@ -71,7 +71,7 @@ class Reviewed:
 
 
 def all_mutants() -> list[Mutant]:
-    return [m for path in sorted(CORE.glob("*.[ch]")) for m in mutants_of(path)]
+    return [m for path in sorted(CORE.rglob("*.[ch]")) for m in mutants_of(path, CORE)]
 
 
 def queues(mutants: list[Mutant], reviewed: Reviewed) -> dict[str, list[Mutant]]:

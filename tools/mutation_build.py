@@ -40,23 +40,27 @@ class Flavour:
         self.folder.mkdir()
         self.originals: dict[str, bytes] = {}
         self.changed: set[str] = set()
-        for source in sorted(build.core.glob("*.c")):
-            if not self.compile(source, self.object(source.name)):
+        for source in sorted(build.core.rglob("*.c")):
+            name = source.relative_to(build.core).as_posix()
+            if not self.compile(source, self.object(name)):
                 sys.exit(f"{source} does not compile")
-            self.originals[source.name] = self.object(source.name).read_bytes()
+            self.originals[name] = self.object(name).read_bytes()
         self.tests = []
-        for source in sorted((build.folder / "tests" / "core").glob("*.c")):
-            made = self.folder / f"{source.stem}.test.o"
-            if not self.compile(source, made, f"-I{build.core}", f"-I{source.parent}"):
+        programs = build.folder / "tests" / "core"
+        for source in sorted(programs.glob("*/*.c")):
+            name = source.relative_to(programs).with_suffix("").as_posix()
+            if not self.compile(source, self.object(f"{name}.test"), f"-I{programs}"):
                 sys.exit(f"{source} does not compile")
-            self.tests.append(source.stem)
+            self.tests.append(name)
 
     def object(self, file: str) -> Path:
-        return self.folder / f"{file}.o"
+        return self.folder / f"{file.replace('/', '_')}.o"
 
     def compile(self, source: Path, to: Path, *more: str) -> bool:
         # From its folder and without paths, so that equal code gives equal files.
-        command = [self.build.cc, *COMPILE, *self.options, *more, "-c", source.name, "-o", str(to)]
+        include = (f"-I{self.build.csrc}", f"-I{self.build.csrc / 'include'}")
+        command = [self.build.cc, *COMPILE, *self.options, *include, *more]
+        command += ["-c", source.name, "-o", str(to)]
         done = subprocess.run(command, cwd=source.parent, capture_output=True, check=False)
         return done.returncode == 0
 
@@ -80,10 +84,10 @@ class Flavour:
 
     def program(self, test: str) -> Path | None:
         """A C program, linked with the mutant; None where it does not link."""
-        made = self.folder / test
+        made = self.folder / test.replace("/", "_")
         options = self.build.folder / "tests" / "core" / f"{test}.link"
         more = [f"@{options}"] if options.exists() else []
-        linked = self.link(made, [self.folder / f"{test}.test.o"], *more)
+        linked = self.link(made, [self.object(f"{test}.test")], *more)
         return made if linked else None
 
 
@@ -93,7 +97,8 @@ class Build:
     def __init__(self, root: Path, folder: Path) -> None:
         self.folder = folder
         self.cc = os.environ.get("CC", "cc")
-        self.core = folder / "csrc" / "core"
+        self.csrc = folder / "csrc"
+        self.core = self.csrc / "core"
         self.package = folder / "lib" / "iovabitmap"
         shutil.copytree(root / "csrc", folder / "csrc")
         shutil.copytree(root / "tests", folder / "tests")
@@ -101,7 +106,10 @@ class Build:
             root / "iovabitmap", self.package, ignore=shutil.ignore_patterns("*.so", "__pycache__")
         )
         shutil.copy(root / "pyproject.toml", folder)
-        self.sources = {p.name: p.read_text(encoding="utf-8") for p in self.core.glob("*.[ch]")}
+        self.sources = {
+            p.relative_to(self.core).as_posix(): p.read_text(encoding="utf-8")
+            for p in self.core.rglob("*.[ch]")
+        }
         self.users = self.find_users()
         self.mutants: list[Mutant] = []
         self.changed: set[str] = set()
@@ -117,24 +125,25 @@ class Build:
     def find_users(self) -> dict[str, set[str]]:
         """Which files are to be compiled when a file changes."""
         users: dict[str, set[str]] = {}
-        for source in sorted(self.core.glob("*.c")):
+        for source in sorted(self.core.rglob("*.c")):
+            name = source.relative_to(self.core).as_posix()
             listed = subprocess.run(
-                [self.cc, "-std=c11", "-D_GNU_SOURCE", "-MM", source.name],
-                cwd=self.core,
+                [self.cc, "-std=c11", "-D_GNU_SOURCE", "-I.", "-Iinclude", "-MM", f"core/{name}"],
+                cwd=self.csrc,
                 stdout=subprocess.PIPE,
                 check=True,
                 text=True,
             ).stdout
-            for name in re.findall(r"\S+\.[ch]\b", listed):
-                users.setdefault(Path(name).name, set()).add(source.name)
+            for used in re.findall(r"\bcore/(\S+\.[ch])\b", listed):
+                users.setdefault(used, set()).add(name)
         return users
 
     def compile_binding(self) -> list[Path]:
-        include = [f"-I{self.core}", f"-I{sysconfig.get_path('include')}"]
+        include = f"-I{sysconfig.get_path('include')}"
         made = []
-        for source in sorted((self.folder / "csrc" / "python").glob("*.c")):
-            made.append(self.plain.folder / f"python_{source.stem}.o")
-            if not self.plain.compile(source, made[-1], *BINDING, *include):
+        for source in sorted((self.csrc / "python").rglob("*.c")):
+            made.append(self.plain.object(source.relative_to(self.csrc).as_posix()))
+            if not self.plain.compile(source, made[-1], *BINDING, include):
                 sys.exit(f"{source} does not compile")
         return made
 

@@ -31,18 +31,18 @@ NOT_RUN = [
 ]
 # Where to look first, as long as nothing was killed yet.
 LIKELY = {
-    "algebra.c": ["unit/test_algebra.py"],
-    "batch.c": ["unit/test_batches.py"],
-    "content.c": ["unit/test_copies.py"],
-    "harvest.c": ["unit/test_harvest.py"],
-    "holes_linux.c": ["unit/test_sparse.py"],
-    "merge.c": ["unit/test_harvest.py"],
-    "questions.c": ["unit/test_questions.py"],
-    "ranges.c": ["unit/test_ranges.py"],
-    "rows.c": ["unit/test_ranges.py"],
-    "window.c": ["unit/test_windows.py"],
-    "write_protect_linux.c": ["unit/test_write_tracker.py"],
-    "write_tracker.c": ["unit/test_write_tracker.py"],
+    "ops/algebra.c": ["unit/test_algebra.py"],
+    "ops/batch.c": ["unit/test_batches.py"],
+    "ops/copy.c": ["unit/test_copies.py"],
+    "ops/harvest.c": ["unit/test_harvest.py"],
+    "pin/holes_linux.c": ["unit/test_sparse.py"],
+    "ops/merge.c": ["unit/test_harvest.py"],
+    "ops/ask.c": ["unit/test_questions.py"],
+    "ops/ranges.c": ["unit/test_ranges.py"],
+    "ops/rows.c": ["unit/test_ranges.py"],
+    "bitmap/window.c": ["unit/test_windows.py"],
+    "sources/write_protect_linux.c": ["unit/test_write_tracker.py"],
+    "sources/write_tracker.c": ["unit/test_write_tracker.py"],
 }
 FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
 

@@ -2,13 +2,13 @@
  * module.c - the extension module iovabitmap._core: it assembles the types and functions that the
  * files beside it define, and keeps the state of one module object.
  */
-#include "binding.h"
+#include "python/module/binding.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernels.h"
+#include "core/bits/kernels.h"
 
 static const char doc_nbytes_for[] =
     "nbytes_for($module, /, length, page_size)\n--\n\n"

@@ -7,7 +7,7 @@
 #define PINS_H
 
 #include "proof.h"
-#include "window.h"
+#include "core/bitmap/window.h"
 
 #ifndef HOST_PAGES
 #define HOST_PAGES 3

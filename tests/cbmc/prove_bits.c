@@ -8,10 +8,10 @@
  * change.
  */
 
-#include "bits.h"
-#include "kernels.h"
+#include "core/bits/bits.h"
+#include "core/bits/kernels.h"
 #include "proof.h"
-#include "words.h"
+#include "core/bits/words.h"
 
 struct memory {
     uint8_t bytes[BYTES];

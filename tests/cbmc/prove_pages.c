@@ -3,7 +3,7 @@
  * size at any address.
  */
 #include "proof.h"
-#include "window.h"
+#include "core/bitmap/window.h"
 
 /* A pin that delivers in full. */
 static int64_t full_pin(void *context, uintptr_t address, uint64_t npages,

@@ -24,7 +24,7 @@ for program in "$@"; do
     77) verdict=skip skipped=$((skipped + 1)) ;;
     *) verdict="FAIL ($status)" failed=$((failed + 1)) ;;
     esac
-    echo "$verdict  ${program##*/}"
+    echo "$verdict  ${program##*/tests/}"
     [ -z "$output" ] || printf '%s\n' "$output" | sed 's/^/    /'
 done
 

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "fuzz.h"
-#include "kernels.h"
+#include "core/bits/kernels.h"
 
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer)

@@ -1,0 +1,210 @@
+/*
+ * bits.h - operations on runs of bits in byte-addressed memory.
+ *
+ * A run is `nbits` bits, nbits >= 1, of which the first is bit `skip` (0..7, LSB first) of *bytes.
+ * `bytes` is any byte address. No function reads or writes a byte that holds none of the run's
+ * bits, and none changes a bit outside of the run. The layout is the same on every host.
+ */
+#ifndef IOVA_BITS_H
+#define IOVA_BITS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "core/bits/atomic.h"
+
+/* Sets all; a bit that another thread or process sets meanwhile stays set. */
+void iova_bits_set(uint8_t *bytes, unsigned skip, uint64_t nbits);
+
+/* The same, and the number of bits that this call turned from 0 to 1: of any two callers that set
+ * the same bit, one counts it. */
+uint64_t iova_bits_test_and_set(uint8_t *bytes, unsigned skip, uint64_t nbits);
+
+/* Clears all. Bits beside the run that are set meanwhile stay set. */
+void iova_bits_clear(uint8_t *bytes, unsigned skip, uint64_t nbits);
+
+/* One byte 0 or 1 for each bit. */
+void iova_bits_expand(const uint8_t *bytes, unsigned skip, uint64_t nbits, uint8_t *mask);
+
+/* True where both runs, which start at the same bit of a byte, are equal. */
+bool iova_bits_equal(const uint8_t *a, const uint8_t *b, unsigned skip, uint64_t nbits);
+
+/* Copies whole bytes from one run to another that starts at the same bit of a byte; the bits of
+ * the first and the last byte that are not in the run become 0. */
+void iova_bits_copy(uint8_t *to, const uint8_t *from, unsigned skip, uint64_t nbits);
+
+/* 8 bytes as a word whose bit n is bit n of the run, on any host and at any address. Loaded once,
+ * but not atomic: at any byte address nothing is. While others mark it is the word of some moment.
+ */
+static inline uint64_t iova_bits_load64(const uint8_t *bytes)
+{
+    uint64_t word;
+    IOVA_RACY_READ_BEGIN();
+    memcpy(&word, bytes, sizeof(word));
+    IOVA_RACY_READ_END();
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    word = __builtin_bswap64(word);
+#endif
+    return word;
+}
+
+static inline unsigned iova_popcount64(uint64_t word)
+{
+#if defined(__GNUC__) || defined(__clang__)
+    return (unsigned)__builtin_popcountll(word);
+#else
+    word = word - ((word >> 1) & 0x5555555555555555u);
+    word = (word & 0x3333333333333333u) + ((word >> 2) & 0x3333333333333333u);
+    word = (word + (word >> 4)) & 0x0f0f0f0f0f0f0f0fu;
+    return (unsigned)((word * 0x0101010101010101u) >> 56);
+#endif
+}
+
+/* A mask of which bit n is bit n of the run, as it lies in memory. */
+static inline uint64_t iova_bits_in_memory(uint64_t mask)
+{
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    mask = __builtin_bswap64(mask);
+#endif
+    return mask;
+}
+
+/* Sets the bits of a mask in an aligned word, after a look whether it is needed. */
+static inline void iova_bits_mark_word(uint8_t *bytes, uint64_t mask)
+{
+    iova_word *word = (iova_word *)(void *)bytes;
+
+    mask = iova_bits_in_memory(mask);
+    if ((iova_atomic_load64(word) & mask) != mask) {
+        iova_atomic_or64(word, mask);
+    }
+}
+
+/* The same, and the number of bits that this call turned on. */
+static inline uint64_t iova_bits_test_and_mark_word(uint8_t *bytes, uint64_t mask)
+{
+    iova_word *word = (iova_word *)(void *)bytes;
+
+    mask = iova_bits_in_memory(mask);
+    if ((iova_atomic_load64(word) & mask) == mask) {
+        return 0;
+    }
+    return iova_popcount64(mask & ~iova_atomic_or64(word, mask));
+}
+
+/* A run of at most 64 bits as masks of one or two aligned words. */
+struct iova_short_run {
+    uint8_t *first;
+    uint8_t *last; /* the first one again where the run lies in it */
+    uint64_t in_first;
+    uint64_t in_last; /* 0 where it lies in the first */
+};
+
+/* False where the run is longer, or its words are not all memory of the bitmap, which is that from
+ * `begin` to `end`. Whether it lies in one word or in two is no branch: where runs come in any
+ * order it could not be foretold. */
+static inline bool iova_bits_short_run(struct iova_short_run *run, uint8_t *bytes, unsigned skip,
+                                       uint64_t nbits, const uint8_t *begin, const uint8_t *end)
+{
+    unsigned offset = (unsigned)((uintptr_t)bytes & 7);
+    unsigned bit = 8 * offset + skip; /* of the first word */
+
+    run->first = bytes - offset;
+    run->last = run->first + (bit + nbits > 64 ? 8 : 0);
+    if (nbits > 64 || (uintptr_t)begin > (uintptr_t)run->first ||
+        (uintptr_t)end - (uintptr_t)run->last < 8) {
+        return false;
+    }
+    uint64_t mask = UINT64_MAX >> (64 - nbits);
+    run->in_first = mask << bit;
+    run->in_last = mask >> 1 >> (63 - bit);
+    return true;
+}
+
+/* iova_bits_set() in few steps where the run is short. */
+static inline void iova_bits_set_within(uint8_t *bytes, unsigned skip, uint64_t nbits,
+                                        const uint8_t *begin, const uint8_t *end)
+{
+    struct iova_short_run run;
+
+    if (iova_bits_short_run(&run, bytes, skip, nbits, begin, end)) {
+        iova_bits_mark_word(run.first, run.in_first);
+        iova_bits_mark_word(run.last, run.in_last);
+    } else {
+        iova_bits_set(bytes, skip, nbits);
+    }
+}
+
+/* iova_bits_test_and_set() in few steps where the run is short. */
+static inline uint64_t iova_bits_test_and_set_within(uint8_t *bytes, unsigned skip, uint64_t nbits,
+                                                     const uint8_t *begin, const uint8_t *end)
+{
+    struct iova_short_run run;
+
+    if (iova_bits_short_run(&run, bytes, skip, nbits, begin, end)) {
+        return iova_bits_test_and_mark_word(run.first, run.in_first) +
+               iova_bits_test_and_mark_word(run.last, run.in_last);
+    }
+    return iova_bits_test_and_set(bytes, skip, nbits);
+}
+
+/* The line of memory at `address` will be written soon. */
+static inline void iova_prefetch_write(const void *address)
+{
+#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
+    __asm__ volatile("prefetchw %0" : : "m"(*(const char *)address)); /* a no-op where not known */
+#elif defined(__GNUC__) || defined(__clang__)
+    __builtin_prefetch(address, 1);
+#else
+    (void)address;
+#endif
+}
+
+/* Mask of the bits of a byte from bit `skip` (0..7) on. */
+static inline uint8_t iova_bits_from(unsigned skip)
+{
+    return (uint8_t)(0xffu << skip);
+}
+
+/* Mask of the bits of a byte up to bit `last` (0..7), inclusive. */
+static inline uint8_t iova_bits_upto(unsigned last)
+{
+    return (uint8_t)(0xffu >> (7 - last));
+}
+
+/* a * b / c, where a <= c, so that the result fits. */
+static inline uint64_t iova_muldiv64(uint64_t a, uint64_t b, uint64_t c)
+{
+#if defined(__SIZEOF_INT128__)
+    return (uint64_t)((unsigned __int128)a * b / c);
+#else
+    uint64_t quotient = 0; /* by doubling: each bit of b adds a, and what exceeds c carries over */
+    uint64_t remainder = 0;
+    for (int bit = 63; bit >= 0; bit--) {
+        quotient <<= 1;
+        bool over = remainder >= c - remainder;
+        remainder = over ? remainder - (c - remainder) : remainder << 1;
+        quotient += over;
+        if ((b >> bit) & 1) {
+            over = remainder >= c - a;
+            remainder = over ? remainder - (c - a) : remainder + a;
+            quotient += over;
+        }
+    }
+    return quotient;
+#endif
+}
+
+/* Index of the lowest one; 63 for a word of zeros. */
+static inline unsigned iova_lowest_bit(uint64_t word)
+{
+    word |= (uint64_t)1 << 63;
+#if defined(__GNUC__) || defined(__clang__)
+    return (unsigned)__builtin_ctzll(word);
+#else
+    return iova_popcount64((word & (~word + 1)) - 1);
+#endif
+}
+
+#endif

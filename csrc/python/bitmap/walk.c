@@ -1,0 +1,210 @@
+/*
+ * walk.c - walking windows: for_each, and windows() with its iterator.
+ */
+#include "python/module/binding.h"
+
+#include <errno.h>
+
+/* One for_each call; what its callback returned last, where that ends the walk. */
+struct walk {
+    struct ib_bitmap *bitmap;
+    PyObject *fn;
+    PyObject *opaque;
+    PyObject *stopped;    /* an int other than 0, or NULL */
+    struct ib_turn *turn; /* where windows are walked, else NULL; not the callback's */
+    bool has_turn;
+};
+
+/* The engine goes on in the present window: 0, or -1 and an exception. */
+static int take_turn(struct walk *walk)
+{
+    if (walk->turn != NULL && ib_turn_begin(walk->turn, walk->bitmap, 0) < 0) {
+        return -1;
+    }
+    walk->has_turn = walk->turn != NULL;
+    return 0;
+}
+
+static void give_turn(struct walk *walk)
+{
+    if (walk->has_turn) {
+        ib_turn_end(walk->turn);
+        walk->has_turn = false;
+    }
+}
+
+/* 0 to go on; else the walk ends, with walk->stopped or an exception. */
+static int call(struct iova_bitmap *engine, uint64_t iova, uint64_t length, void *opaque)
+{
+    struct walk *walk = opaque;
+
+    give_turn(walk);
+    PyObject *result =
+        PyObject_CallFunction(walk->fn, "OKKO", (PyObject *)walk->bitmap, (unsigned long long)iova,
+                              (unsigned long long)length, walk->opaque);
+    if (result == NULL) {
+        return -ECANCELED;
+    }
+    if (result != Py_None && !PyLong_Check(result)) {
+        PyErr_Format(PyExc_TypeError, "the callback must return None or an int, not %R",
+                     Py_TYPE(result));
+        Py_DECREF(result);
+        return -ECANCELED;
+    }
+    int overflow = 0; /* the value, and not what a subclass says of its truth */
+    if (result != Py_None &&
+        (PyLong_AsLongLongAndOverflow(result, &overflow) != 0 || overflow != 0)) {
+        walk->stopped = result;
+        return 1;
+    }
+    Py_DECREF(result);
+    if (iova + (length - 1) == iova_bitmap_geometry(engine)->last) {
+        return 0;
+    }
+    /* It may have been freed meanwhile. */
+    return ib_bitmap_check(walk->bitmap) < 0 || take_turn(walk) < 0 ? -ECANCELED : 0;
+}
+
+const char ib_doc_for_each[] =
+    "for_each($self, /, fn, opaque=None, *, by_window=False)\n--\n\n"
+    "Call fn(bitmap, iova, length, opaque) with the whole range, or for each window.\n\n"
+    "Parameters\n"
+    "----------\n"
+    "fn : callable\n"
+    "    None or 0 means go on, another int ends the walk. It may use, walk and free the bitmap.\n"
+    "opaque : object\n    Handed to fn.\n"
+    "by_window : bool\n"
+    "    Call once for each window in ascending order, which is pinned and is bm.window during\n"
+    "    the call. The last one stays.\n\n"
+    "Returns\n"
+    "-------\n"
+    "int\n    What fn ended the walk with, or 0.\n\n"
+    "Raises\n"
+    "------\n"
+    "PinError\n    Its iova and length were not walked.\n"
+    "TypeError\n    Where fn returns neither None nor an int.\n\n"
+    "Examples\n"
+    "--------\n"
+    ">>> bm = IOVABitmap(0, 0x10000)\n"
+    ">>> bm.for_each(lambda bm, iova, length, opaque: bm.set(iova, length))\n"
+    "0\n";
+
+IB_METHOD(for_each)
+{
+    static const char *const names[] = {"fn", "opaque", "by_window"};
+    static const struct ib_signature signature = {"for_each", 1, 2, 3, names};
+    PyObject *parsed[3];
+    struct iova_bitmap_report failed = {0};
+
+    if (ib_parse(&signature, args, nargs, kwnames, parsed) < 0) {
+        return NULL;
+    }
+    if (!PyCallable_Check(parsed[0])) {
+        PyErr_Format(PyExc_TypeError, "fn must be callable, not %R", Py_TYPE(parsed[0]));
+        return NULL;
+    }
+    int by_window = parsed[2] == NULL ? 0 : PyObject_IsTrue(parsed[2]);
+    if (by_window < 0 || ib_bitmap_begin(self) < 0) {
+        return NULL;
+    }
+    struct ib_turn turn;
+    struct walk walk = {.bitmap = self,
+                        .fn = parsed[0],
+                        .opaque = parsed[1] == NULL ? Py_None : parsed[1],
+                        .turn = by_window ? &turn : NULL};
+    int rc = take_turn(&walk);
+    if (rc == 0) {
+        rc = by_window ? iova_bitmap_for_each_window(self->engine, &walk, call, &failed)
+                       : iova_bitmap_for_each(self->engine, &walk, call);
+        give_turn(&walk);
+    }
+    if (rc < 0 && (failed.length != 0 || !PyErr_Occurred())) {
+        ib_raise(self->state, iova_bitmap_geometry(self->engine), rc, &failed, 0, 0);
+    }
+    ib_bitmap_end(self);
+    if (rc < 0) {
+        return NULL;
+    }
+    return walk.stopped != NULL ? walk.stopped : PyLong_FromLong(0);
+}
+
+/* ---- windows() ---- */
+
+struct window_iterator {
+    PyObject_HEAD struct ib_bitmap *bitmap;
+    uint64_t next;  /* first bitmap byte of the next window */
+    ib_guard guard; /* of next */
+};
+
+const char ib_doc_windows[] =
+    "windows($self, /)\n--\n\n"
+    "Iterate over the Windows of an ascending walk when every pin delivers in full.\n\n"
+    "Arithmetic only: nothing is pinned.\n";
+
+IB_METHOD_NOARGS(windows)
+{
+    (void)unused;
+    if (ib_bitmap_check(self) < 0) {
+        return NULL;
+    }
+    PyTypeObject *type = self->state->window_iterator_type;
+    allocfunc alloc = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
+    struct window_iterator *iterator = (struct window_iterator *)alloc(type, 0);
+    if (iterator != NULL) {
+        iterator->bitmap = (struct ib_bitmap *)Py_NewRef((PyObject *)self);
+    }
+    return (PyObject *)iterator;
+}
+
+static PyObject *window_iterator_next(struct window_iterator *self)
+{
+    struct iova_bitmap_window window;
+    struct ib_bitmap *bitmap = self->bitmap;
+
+    if (ib_bitmap_check(bitmap) < 0) {
+        return NULL;
+    }
+    IB_GUARD_LOCK(&self->guard);
+    bool more = self->next < iova_bitmap_geometry(bitmap->engine)->nbytes;
+    if (more) {
+        iova_bitmap_window_at(bitmap->engine, self->next, &window);
+        self->next += iova_bitmap_window_nbytes(bitmap->engine, &window);
+    }
+    IB_GUARD_UNLOCK(&self->guard);
+    return more ? ib_window(bitmap->state, &window) : NULL;
+}
+
+static int window_iterator_traverse(struct window_iterator *self, visitproc visit, void *arg)
+{
+    Py_VISIT((PyObject *)Py_TYPE((PyObject *)self));
+    Py_VISIT((PyObject *)self->bitmap);
+    return 0;
+}
+
+static void window_iterator_dealloc(struct window_iterator *self)
+{
+    PyTypeObject *type = Py_TYPE((PyObject *)self);
+    freefunc tp_free = (freefunc)PyType_GetSlot(type, Py_tp_free);
+
+    PyObject_GC_UnTrack(self);
+    Py_XDECREF((PyObject *)self->bitmap);
+    tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyType_Slot window_iterator_slots[] = {
+    {Py_tp_doc, "Iterator over the windows of a bitmap."},
+    {Py_tp_dealloc, window_iterator_dealloc},
+    {Py_tp_traverse, window_iterator_traverse},
+    {Py_tp_iter, PyObject_SelfIter},
+    {Py_tp_iternext, window_iterator_next},
+    {0, NULL},
+};
+
+PyType_Spec ib_window_iterator_spec = {
+    .name = "iovabitmap._core._WindowIterator",
+    .basicsize = sizeof(struct window_iterator),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION |
+             Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = window_iterator_slots,
+};

@@ -1,0 +1,314 @@
+/*
+ * test_holes.c - which memory was never populated: each of the ways to know against the pages that
+ * were written, and what is said where the system does not answer. Then more is read than need be;
+ * no page is taken for empty that may not be.
+ */
+#ifdef __linux__
+
+#include "core/pin/holes.h"
+#include "system_calls.h"
+
+/* The pages that may hold something, as text: "2-3,7-7". */
+static const char *extents(const uint8_t *memory, uint64_t first, uint64_t stop)
+{
+    static char text[200];
+    struct iova_holes *holes = iova_holes_open(memory + first * page);
+    const uintptr_t end = (uintptr_t)(memory + stop * page);
+    uintptr_t at = (uintptr_t)(memory + first * page);
+    struct iova_extent extent;
+    size_t used = 0;
+
+    text[0] = '\0';
+    if (holes == NULL) {
+        return "unknown";
+    }
+    while (at < end && iova_holes_next(holes, at, end, &extent) && used < sizeof(text) - 40) {
+        CHECK(extent.start >= at && extent.end > extent.start && extent.end <= end, "extent");
+        used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%d-%d", used ? "," : "",
+                                 (int)((extent.start - (uintptr_t)memory) / page),
+                                 (int)((extent.end - 1 - (uintptr_t)memory) / page));
+        at = extent.end;
+    }
+    iova_holes_close(holes);
+    return text;
+}
+
+#define CHECK_EXTENTS(memory, first, stop, want)                                                   \
+    do {                                                                                           \
+        const char *extents_got = extents((memory), (first), (stop));                              \
+        CHECK(strcmp(extents_got, (want)) == 0, "got %s, want %s", extents_got, (want));           \
+    } while (0)
+
+static bool has_scan; /* PAGEMAP_SCAN tells of private memory */
+
+static bool find_out_scan(void)
+{
+    uint8_t *memory = map(MAP_PRIVATE | MAP_ANONYMOUS, -1);
+    const bool works = strcmp(extents(memory, 0, PAGES), "2-3,7-7") == 0;
+
+    munmap(memory, PAGES * page);
+    return works;
+}
+
+static void test_private(void)
+{
+    uint8_t *memory = map(MAP_PRIVATE | MAP_ANONYMOUS, -1);
+
+    if (has_scan) {
+        CHECK_EXTENTS(memory, 0, PAGES, "2-3,7-7");
+        CHECK_EXTENTS(memory, 3, 7, "3-3");
+        CHECK_EXTENTS(memory, 4, 7, "");
+        CHECK_EXTENTS(memory, 8, PAGES, "");
+    }
+    CHECK(!iova_holes_shared(memory), "private memory");
+    plan("scan", NULL, 0, 0, ENOTTY); /* before Linux 6.7 */
+    CHECK_EXTENTS(memory, 1, PAGES, "1-11");
+    CHECK_EQ(fault_hits, 1);
+    fault_none();
+    no_progress = true;
+    CHECK_EXTENTS(memory, 1, PAGES, "1-11");
+    no_progress = false;
+    plan("open", "/proc/self/pagemap", 0, 0, EACCES);
+    CHECK_EXTENTS(memory, 0, PAGES, "unknown");
+    plan("fopen", "/proc/self/maps", 0, 0, EMFILE);
+    CHECK_EXTENTS(memory, 0, PAGES, "unknown");
+    CHECK(!iova_holes_shared(memory), "nobody knows");
+    plan("memory", NULL, 0, 0, ENOMEM);
+    CHECK_EXTENTS(memory, 0, PAGES, "unknown");
+    fault_none();
+    munmap(memory, PAGES * page);
+    CHECK_EXTENTS(memory, 0, PAGES, "unknown"); /* it is in no mapping now */
+    CHECK(!iova_holes_shared(memory), "no memory");
+}
+
+/* A name so long that its end is read as a line of its own, and is made up to look like one. */
+static void test_long_name(void)
+{
+    static char text[2000];
+    uint8_t *memory = map(MAP_PRIVATE | MAP_ANONYMOUS, -1);
+    const uintptr_t start = (uintptr_t)memory, end = start + PAGES * page;
+    const char *const wrong[] = {"rw-s", "rw-p"};
+
+    for (unsigned i = 0; i < 2; i++) {
+        int used = snprintf(text, sizeof(text), "1000-2000 r--p 00000000 08:01 77 /");
+        memset(text + used, 'x', 511 - (size_t)used);
+        snprintf(text + 511, sizeof(text) - 511,
+                 "%" PRIxPTR "-%" PRIxPTR " %s 00000000 00:00 0\n"
+                 "%" PRIxPTR "-%" PRIxPTR " %s 00000000 00:00 %u\n"
+                 "ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0 [vsyscall]\n",
+                 start, end, wrong[i], start, end, wrong[1 - i], 77 * i);
+        maps = text;
+        CHECK(iova_holes_shared(memory) == (i == 1), "the name was read as a line");
+        maps = strchr(text, '\n') + 1; /* a line that is none, and those behind it */
+        text[maps - text - 2] = '\n';
+        maps -= 2;
+        CHECK(iova_holes_shared(memory) == (i == 1), "after a bad line");
+        maps = NULL;
+    }
+    munmap(memory, PAGES * page);
+}
+
+/* Two mappings, one of them private memory, and what lies behind their end. */
+static void test_several_mappings(void)
+{
+    uint8_t *memory = map(MAP_PRIVATE | MAP_ANONYMOUS, -1);
+    struct iova_extent extent;
+
+    if (!has_scan) {
+        munmap(memory, PAGES * page);
+        return;
+    }
+    mprotect(memory + 6 * page, 6 * page, PROT_READ); /* two mappings now */
+    const int before = descriptors();
+    CHECK_EXTENTS(memory, 0, PAGES, "2-3,7-7");
+    CHECK_EQ(descriptors(), before);
+    struct iova_holes *holes = iova_holes_open(memory + 6 * page);
+    CHECK(holes != NULL, "known");
+    CHECK(iova_holes_next(holes, (uintptr_t)memory, (uintptr_t)(memory + PAGES * page), &extent),
+          "from before the mapping it was opened for");
+    CHECK_EQ(extent.start, (uintptr_t)(memory + 2 * page));
+    iova_holes_close(holes);
+
+    munmap(memory + 6 * page, 6 * page);
+    plan("fopen", "/proc/self/maps", 1, 0, EMFILE); /* what follows is not known */
+    CHECK_EXTENTS(memory, 4, PAGES, "6-11");
+    fault_none();
+    munmap(memory, 6 * page);
+}
+
+static void test_shared(void)
+{
+    const int kept = memfd_create("kept", MFD_CLOEXEC);
+    const int gone = memfd_create("gone", MFD_CLOEXEC);
+
+    if (kept < 0 || gone < 0 || ftruncate(kept, (off_t)(PAGES * page)) != 0 ||
+        ftruncate(gone, (off_t)(PAGES * page)) != 0) {
+        check_skip("no memory file");
+    }
+    uint8_t *by_fd = map(MAP_SHARED, kept);
+    uint8_t *memory = map(MAP_SHARED, gone);
+    close(gone);
+    const int before = descriptors();
+    const char *const map_files = "/proc/self/map_files";
+
+    CHECK(iova_holes_shared(by_fd) && iova_holes_shared(memory), "shared memory");
+    swaps = "Filename Type Size Used Priority\n/dev/sda2 partition 1 0 -2\n";
+    /* A descriptor that the program has will do. */
+    plan("open", map_files, 0, 0, EPERM);
+    other_device = true; /* a file of the same number elsewhere is another file */
+    CHECK_EXTENTS(by_fd, 0, PAGES, "unknown");
+    other_device = false;
+    CHECK_EXTENTS(by_fd, 0, PAGES, "2-3,7-7");
+    CHECK_EXTENTS(by_fd, 3, 7, "3-3");
+    CHECK_EXTENTS(by_fd, 4, 7, "");
+    CHECK_EXTENTS(by_fd, 8, PAGES, "");
+    /* One of a kind that does not know what it holds. */
+    plan("seek data", NULL, 0, 1, EINVAL);
+    CHECK_EXTENTS(by_fd, 0, PAGES, "unknown");
+    CHECK_EQ(fault_hits, 1);
+    plan("seek data", NULL, 1, 1, EIO); /* the answer fails */
+    CHECK_EXTENTS(by_fd, 1, PAGES, "1-11");
+    plan("seek hole", NULL, 0, 1, EIO);
+    CHECK_EXTENTS(by_fd, 0, PAGES, "2-11");
+
+    /* None to be had: what is in core, where there is no swap. */
+    plan("open", map_files, 0, 0, EPERM);
+    CHECK_EXTENTS(memory, 0, PAGES, "unknown");
+    swaps = "Filename Type Size Used Priority\n";
+    CHECK_EXTENTS(memory, 0, PAGES, "2-3,7-7");
+    CHECK_EXTENTS(memory, 3, 7, "3-3");
+    CHECK_EXTENTS(memory, 0, 3, "2-2");
+    CHECK_EXTENTS(memory, 4, 7, "");
+    CHECK_EXTENTS(memory, 8, PAGES, "");
+    fault_none();
+    munmap(by_fd, PAGES * page);
+    close(kept);
+    CHECK_EQ(descriptors(), before - 1);
+
+    munmap(memory, PAGES * page);
+    swaps = NULL;
+}
+
+/* No descriptor to be had: mincore, where the memory is in no file and there is no swap. */
+static void test_in_core(void)
+{
+    uint8_t *memory = map(MAP_SHARED | MAP_ANONYMOUS, -1);
+
+    swaps = "Filename Type Size Used Priority\n";
+    closed_map_files = true;
+    CHECK_EXTENTS(memory, 0, PAGES, "2-3,7-7");
+    other_device = true; /* it may be in a file, and so in a place that is not core */
+    CHECK_EXTENTS(memory, 0, PAGES, "unknown");
+    other_device = false;
+    plan("mincore", NULL, 0, 0, EAGAIN);
+    CHECK_EXTENTS(memory, 1, PAGES, "1-11");
+    CHECK_EQ(fault_hits, 1);
+    plan("memfd_create", NULL, 0, 0, ENOSYS);
+    CHECK_EXTENTS(memory, 0, PAGES, "unknown");
+    plan("fstat", NULL, 0, 0, EIO);
+    CHECK_EXTENTS(memory, 0, PAGES, "unknown");
+    plan("fopen", "/proc/swaps", 0, 0, EACCES);
+    CHECK_EXTENTS(memory, 0, PAGES, "unknown");
+    fault_none();
+    closed_map_files = false;
+    munmap(memory, PAGES * page);
+    swaps = NULL;
+}
+
+/* Whether this process may have a descriptor of anonymous shared memory. */
+static bool has_map_files(void)
+{
+    uint8_t *memory = map(MAP_SHARED | MAP_ANONYMOUS, -1);
+    char path[100];
+
+    snprintf(path, sizeof(path), "/proc/self/map_files/%" PRIxPTR "-%" PRIxPTR, (uintptr_t)memory,
+             (uintptr_t)memory + PAGES * page);
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        close(fd);
+    }
+    munmap(memory, PAGES * page);
+    return fd >= 0;
+}
+
+/* Any pages and any part of them, in each of the ways to know. Of what is in core is asked only
+ * where there is no descriptor, and no swap. */
+static void test_random(int flags, bool no_descriptor)
+{
+    uint64_t state = 11;
+    char want[200];
+
+    closed_map_files = no_descriptor || !has_map_files();
+    swaps = closed_map_files ? "Filename Type Size Used Priority\n"
+                             : "Filename Type Size Used Priority\n/dev/sda2 partition 1 0 -2\n";
+    for (unsigned round = 0; round < 60 && has_scan; round++) {
+        uint8_t *memory = map(flags | MAP_ANONYMOUS, -1);
+        const uint64_t some = (check_random(&state) >> 9) % (1 << PAGES);
+        const uint64_t first = (check_random(&state) >> 9) % PAGES;
+        const uint64_t stop = first + 1 + (check_random(&state) >> 9) % (PAGES - first);
+        size_t used = 0;
+        madvise(memory, PAGES * page, flags == MAP_SHARED ? MADV_REMOVE : MADV_DONTNEED);
+        for (uint64_t i = 0; i < PAGES; i++) {
+            if (some >> i & 1) {
+                memory[i * page] = 1;
+            }
+        }
+        want[0] = '\0';
+        for (uint64_t i = first; i < stop; i++) {
+            const uint64_t from = i;
+            while (i < stop && some >> i & 1) {
+                i++;
+            }
+            if (i > from) {
+                used += (size_t)snprintf(want + used, sizeof(want) - used, "%s%d-%d",
+                                         used ? "," : "", (int)from, (int)i - 1);
+            }
+        }
+        CHECK_EXTENTS(memory, first, stop, want);
+        munmap(memory, PAGES * page);
+    }
+    closed_map_files = false;
+    swaps = NULL;
+}
+
+/* The descriptor 0 is one like others. */
+static void test_descriptor_0(void)
+{
+    const int kept = dup(0);
+
+    close(0);
+    test_random(MAP_PRIVATE, false);
+    test_random(MAP_SHARED, false);
+    CHECK(fcntl(0, F_GETFD) < 0, "it is still open");
+    if (kept >= 0) {
+        CHECK_EQ(dup2(kept, 0), 0);
+        close(kept);
+    }
+}
+
+int main(void)
+{
+    page = (uint64_t)sysconf(_SC_PAGESIZE);
+    has_scan = find_out_scan();
+    test_private();
+    test_long_name();
+    test_several_mappings();
+    test_shared();
+    test_in_core();
+    test_random(MAP_PRIVATE, false);
+    test_random(MAP_SHARED, false);
+    test_random(MAP_SHARED, true);
+    test_descriptor_0();
+    return check_result();
+}
+
+#else
+
+#include "check.h"
+
+int main(void)
+{
+    check_skip("elsewhere nothing is known");
+}
+
+#endif
