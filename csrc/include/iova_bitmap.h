@@ -75,10 +75,11 @@ struct iova_bitmap_range {
 };
 
 enum iova_bitmap_flags {
-    IOVA_BITMAP_CLIP = 1,    /* do the part of the range that is inside, instead of -ERANGE */
-    IOVA_BITMAP_COUNT = 2,   /* set: count the pages that were clean before */
-    IOVA_BITMAP_CLEAN = 4,   /* questions: ask for clean pages instead of dirty ones */
-    IOVA_BITMAP_PARTIAL = 8, /* ranges: as many as there are rows for, instead of -ENOSPC */
+    IOVA_BITMAP_CLIP = 1,       /* do the part of the range that is inside, instead of -ERANGE */
+    IOVA_BITMAP_COUNT = 2,      /* set: count the pages that were clean before */
+    IOVA_BITMAP_CLEAN = 4,      /* questions: ask for clean pages instead of dirty ones */
+    IOVA_BITMAP_PARTIAL = 8,    /* ranges: as many as there are rows for, instead of -ENOSPC */
+    IOVA_BITMAP_EXCLUSIVE = 16, /* nobody else marks this memory concurrently: plain stores do */
 };
 
 enum iova_bitmap_access {
@@ -149,11 +150,6 @@ void iova_bitmap_release(struct iova_bitmap *bitmap);
  */
 int iova_bitmap_check_range(const struct iova_bitmap *bitmap, uint64_t iova, uint64_t length,
                             unsigned flags);
-
-/* Marks a range that lies inside the present window, where nothing needs to be pinned for it or
- * looked at again: true. Else does nothing, false: then iova_bitmap_set() does it, or says why not.
- */
-bool iova_bitmap_set_here(struct iova_bitmap *bitmap, uint64_t iova, uint64_t length);
 
 /*
  * Marks (or clears) every page that [iova, iova + length) touches. Length 0 is a no-op. `report`
@@ -292,7 +288,7 @@ int iova_bitmap_ranges_combined(struct iova_bitmap *bitmap, struct iova_bitmap *
 
 /* Marks each page here that a dirty page of `other` overlaps, whatever the geometries;
  * report->pages of them for the first time. */
-int iova_bitmap_merge(struct iova_bitmap *bitmap, struct iova_bitmap *other,
+int iova_bitmap_merge(struct iova_bitmap *bitmap, struct iova_bitmap *other, unsigned flags,
                       struct iova_bitmap_report *report);
 
 /* 1 where both, which have the same geometry, hold the same content, else 0. */

@@ -30,24 +30,6 @@ static void mark_range(struct subject *s, bool dirty, unsigned flags)
     put(s, part.first, reached, dirty);
 }
 
-/* The shortcut: it marks where the present window holds the range and the backend has no say, and
- * else nothing. Neither way does it pin. */
-static void mark_here(struct subject *s)
-{
-    const struct iova_bitmap_window before = *iova_bitmap_present_window(s->bitmap);
-    const uint64_t pins = iova_bitmap_stats(s->bitmap)->pins;
-    const struct part part = next_part(s, 0);
-    const bool inside = part.want == 1 && before.npages != 0 && part.start >= before.iova &&
-                        part.end <= (wide)before.iova + before.length;
-    const bool done = iova_bitmap_set_here(s->bitmap, part.iova, part.length);
-
-    REQUIRE(done == (inside && !s->touches));
-    REQUIRE(iova_bitmap_stats(s->bitmap)->pins == pins && !fault_seen());
-    if (done) {
-        put(s, part.first, part.stop, true);
-    }
-}
-
 static void reset(struct subject *s)
 {
     struct iova_bitmap_report report = {9, 9, 9};
@@ -61,7 +43,10 @@ static void reset(struct subject *s)
 static void mark_rows(struct subject *s)
 {
     enum { SET, CLEAR, PAGES } const what = next8() % 3;
-    const unsigned flags = next8() & 1 ? IOVA_BITMAP_CLIP : 0;
+    const uint8_t bits = next8();
+    const bool counts = (bits & 2) != 0 && what != CLEAR;
+    const unsigned flags = (bits & 1 ? IOVA_BITMAP_CLIP : 0) | (counts ? IOVA_BITMAP_COUNT : 0) |
+                           (bits & 4 ? IOVA_BITMAP_EXCLUSIVE : 0);
     const unsigned n = next8() % (MAX_ROWS + 1);
     struct iova_bitmap_range rows[MAX_ROWS] = {{0, 0}};
     uint64_t addresses[MAX_ROWS] = {0};
@@ -119,7 +104,7 @@ static void mark_rows(struct subject *s)
             put(s, parts[i].first, stop, what != CLEAR);
         }
     }
-    REQUIRE(rc == 0 || what == CLEAR || report.pages == newly);
+    REQUIRE((rc == 0 && !counts) || what == CLEAR || report.pages == newly);
 }
 
 struct visits {
@@ -181,7 +166,7 @@ static void walk(struct subject *s)
 static void arithmetic(const struct subject *s)
 {
     struct iova_bitmap_window window;
-    const unsigned flags = next8() & 3;
+    const unsigned flags = next8() & IOVA_BITMAP_CLIP;
     const struct part part = next_part(s, flags);
 
     REQUIRE(iova_bitmap_check_range(s->bitmap, part.iova, part.length, flags) == part.want);
@@ -227,7 +212,7 @@ void fuzz_mark(struct subject *s, unsigned which)
         walk(s);
         break;
     case 7:
-        mark_here(s);
+        mark_range(s, true, IOVA_BITMAP_EXCLUSIVE);
         break;
     default:
         arithmetic(s);

@@ -169,14 +169,14 @@ static void merge(struct subject *to, struct subject *from)
     struct iova_bitmap_report report = {9, 9, 9};
     const struct part part =
         part_of(from, (uint64_t)to->base, (uint64_t)(to->end - to->base), IOVA_BITMAP_CLIP);
-    const int rc = iova_bitmap_merge(to->bitmap, from->bitmap, &report);
+    const int rc = iova_bitmap_merge(to->bitmap, from->bitmap, 0, &report);
     unsigned newly = 0;
 
     if (fault_seen()) {
         REQUIRE((rc == -EIO || rc == -EFAULT) && report.length > 0);
         REQUIRE(report.iova >= part.start && (wide)report.iova + report.length == part.end);
         fault_clear(); /* marking only adds: the same call again completes the work */
-        REQUIRE(iova_bitmap_merge(to->bitmap, from->bitmap, &report) == 0);
+        REQUIRE(iova_bitmap_merge(to->bitmap, from->bitmap, 0, &report) == 0);
         newly = UINT32_MAX;
     } else {
         REQUIRE(rc == 0);

@@ -2,8 +2,8 @@
  * bitmap.h - what the engine's files share and its users do not see: the bitmap itself, and the
  * one definition of what is inside its range.
  */
-#ifndef IOVA_INTERNAL_H
-#define IOVA_INTERNAL_H
+#ifndef IOVA_BITMAP_INSIDE_H
+#define IOVA_BITMAP_INSIDE_H
 
 #include <errno.h>
 #include <stddef.h>

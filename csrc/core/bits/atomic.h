@@ -147,6 +147,11 @@ static inline uint64_t iova_atomic_or64(iova_word *word, uint64_t mask)
     return __atomic_fetch_or(word, mask, __ATOMIC_RELAXED);
 }
 
+static inline uint64_t iova_atomic_and64(iova_word *word, uint64_t mask)
+{
+    return __atomic_fetch_and(word, mask, __ATOMIC_RELAXED);
+}
+
 static inline uint64_t iova_atomic_add64(uint64_t *counter, uint64_t more)
 {
     return __atomic_add_fetch(counter, more, __ATOMIC_RELAXED);

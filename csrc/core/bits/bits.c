@@ -1,37 +1,11 @@
 /*
- * bits.c - operations on runs of bits: the only file that writes a caller's bitmap bytes.
+ * bits.c - operations on runs of bits.
  *
- * Every run is cut into a first byte, whole bytes and a last byte (split). Marking touches the
- * first and the last with an atomic OR, after a look whether it is needed, because a neighbour's
- * bits live there; the whole bytes between belong to the run alone.
+ * Every run is cut into a first byte, whole bytes and a last byte (iova_bits_cut). Marking writes
+ * the first and the last with an atomic OR, after a test whether that is needed, because a
+ * neighbour's bits live there; the whole bytes between belong to the run alone.
  */
 #include "core/bits/bits.h"
-
-/* A run as its edge bytes and the whole bytes between. An edge mask of 0 is no edge. */
-struct pieces {
-    uint8_t head;    /* bits of the first byte that are in the run, where not all are */
-    uint8_t tail;    /* bits of the last byte that are in the run, where not all are */
-    uint64_t middle; /* whole bytes; the first is at offset (head != 0) */
-};
-
-static struct pieces split(unsigned skip, uint64_t nbits)
-{
-    struct pieces run = {0};
-    if (skip != 0) {
-        unsigned room = 8 - skip;
-        if (nbits <= room) {
-            run.head = (uint8_t)(iova_bits_from(skip) & iova_bits_upto(skip + (unsigned)nbits - 1));
-            return run;
-        }
-        run.head = iova_bits_from(skip);
-        nbits -= room;
-    }
-    run.middle = nbits >> 3;
-    if (nbits & 7) {
-        run.tail = iova_bits_upto((unsigned)(nbits & 7) - 1);
-    }
-    return run;
-}
 
 /* Sets the bits of mask; returns those that this call turned on. */
 static uint8_t mark_byte(uint8_t *byte, uint8_t mask)
@@ -53,19 +27,19 @@ static void clear_byte(uint8_t *byte, uint8_t mask)
 static uint64_t mark_bytes(uint8_t *bytes, uint64_t n)
 {
     uint64_t newly = 0;
-    while (n > 0 && ((uintptr_t)bytes & 7) != 0) {
-        newly += iova_popcount64(mark_byte(bytes, 0xff));
-        bytes++;
-        n--;
+    uint64_t i = 0;
+
+    for (uint64_t before = iova_bits_to_word(bytes, n); i < before; i++) {
+        newly += iova_popcount64(mark_byte(bytes + i, 0xff));
     }
-    for (; n >= 8; n -= 8, bytes += 8) {
-        iova_word *word = (iova_word *)(void *)bytes;
+    for (; n - i >= 8; i += 8) {
+        iova_word *word = (iova_word *)(void *)(bytes + i);
         if (iova_atomic_load64(word) != UINT64_MAX) {
             newly += iova_popcount64(~iova_atomic_exchange64(word, UINT64_MAX));
         }
     }
-    for (; n > 0; n--, bytes++) {
-        newly += iova_popcount64(mark_byte(bytes, 0xff));
+    for (; i < n; i++) {
+        newly += iova_popcount64(mark_byte(bytes + i, 0xff));
     }
     return newly;
 }
@@ -81,78 +55,70 @@ static void fill(uint8_t *bytes, uint8_t value, uint64_t n)
 
 void iova_bits_set(uint8_t *bytes, unsigned skip, uint64_t nbits)
 {
-    struct pieces run = split(skip, nbits);
-    if (run.head) {
-        mark_byte(bytes++, run.head);
+    const struct iova_cut cut = iova_bits_cut(skip, nbits);
+    if (cut.head) {
+        mark_byte(bytes++, cut.head);
     }
-    if (run.middle) {
-        fill(bytes, 0xff, run.middle);
-        bytes += run.middle;
+    if (cut.whole) {
+        fill(bytes, 0xff, cut.whole);
+        bytes += cut.whole;
     }
-    if (run.tail) {
-        mark_byte(bytes, run.tail);
+    if (cut.tail) {
+        mark_byte(bytes, cut.tail);
     }
 }
 
 uint64_t iova_bits_test_and_set(uint8_t *bytes, unsigned skip, uint64_t nbits)
 {
-    struct pieces run = split(skip, nbits);
+    const struct iova_cut cut = iova_bits_cut(skip, nbits);
     uint64_t newly = 0;
-    if (run.head) {
-        newly += iova_popcount64(mark_byte(bytes++, run.head));
+    if (cut.head) {
+        newly += iova_popcount64(mark_byte(bytes++, cut.head));
     }
-    newly += mark_bytes(bytes, run.middle);
-    if (run.tail) {
-        newly += iova_popcount64(mark_byte(bytes + run.middle, run.tail));
+    newly += mark_bytes(bytes, cut.whole);
+    if (cut.tail) {
+        newly += iova_popcount64(mark_byte(bytes + cut.whole, cut.tail));
     }
     return newly;
 }
 
 void iova_bits_clear(uint8_t *bytes, unsigned skip, uint64_t nbits)
 {
-    struct pieces run = split(skip, nbits);
-    if (run.head) {
-        clear_byte(bytes++, run.head);
+    const struct iova_cut cut = iova_bits_cut(skip, nbits);
+    if (cut.head) {
+        clear_byte(bytes++, cut.head);
     }
-    if (run.middle) {
-        fill(bytes, 0, run.middle);
-        bytes += run.middle;
+    if (cut.whole) {
+        fill(bytes, 0, cut.whole);
+        bytes += cut.whole;
     }
-    if (run.tail) {
-        clear_byte(bytes, run.tail);
-    }
-}
-
-void iova_bits_expand(const uint8_t *bytes, unsigned skip, uint64_t nbits, uint8_t *mask)
-{
-    uint64_t bit = skip;
-    for (uint64_t i = 0; i < nbits; i++, bit++) {
-        mask[i] = (bytes[bit >> 3] >> (bit & 7)) & 1;
+    if (cut.tail) {
+        clear_byte(bytes, cut.tail);
     }
 }
 
 bool iova_bits_equal(const uint8_t *a, const uint8_t *b, unsigned skip, uint64_t nbits)
 {
-    struct pieces run = split(skip, nbits);
-    if (run.head && ((*a++ ^ *b++) & run.head) != 0) {
+    const struct iova_cut cut = iova_bits_cut(skip, nbits);
+    if (cut.head && ((*a++ ^ *b++) & cut.head) != 0) {
         return false;
     }
-    if (run.middle && memcmp(a, b, (size_t)run.middle) != 0) {
+    if (cut.whole && memcmp(a, b, (size_t)cut.whole) != 0) {
         return false;
     }
-    return run.tail == 0 || ((a[run.middle] ^ b[run.middle]) & run.tail) == 0;
+    return cut.tail == 0 || ((a[cut.whole] ^ b[cut.whole]) & cut.tail) == 0;
 }
 
 void iova_bits_copy(uint8_t *to, const uint8_t *from, unsigned skip, uint64_t nbits)
 {
-    struct pieces run = split(skip, nbits);
-    if (run.head) {
-        *to++ = *from++ & run.head;
+    const struct iova_cut cut = iova_bits_cut(skip, nbits);
+    if (cut.head) {
+        *to++ = *from++ & cut.head;
     }
-    if (run.middle) {
-        memcpy(to, from, (size_t)run.middle);
+    if (cut.whole) {
+        memcpy(to, from, (size_t)cut.whole);
     }
-    if (run.tail) {
-        to[run.middle] = from[run.middle] & run.tail;
+    if (cut.tail) {
+        to[cut.whole] = from[cut.whole] & cut.tail;
     }
 }

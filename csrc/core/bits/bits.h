@@ -24,9 +24,6 @@ uint64_t iova_bits_test_and_set(uint8_t *bytes, unsigned skip, uint64_t nbits);
 /* Clears all. Bits beside the run that are set meanwhile stay set. */
 void iova_bits_clear(uint8_t *bytes, unsigned skip, uint64_t nbits);
 
-/* One byte 0 or 1 for each bit. */
-void iova_bits_expand(const uint8_t *bytes, unsigned skip, uint64_t nbits, uint8_t *mask);
-
 /* True where both runs, which start at the same bit of a byte, are equal. */
 bool iova_bits_equal(const uint8_t *a, const uint8_t *b, unsigned skip, uint64_t nbits);
 
@@ -70,18 +67,36 @@ static inline uint64_t iova_bits_in_memory(uint64_t mask)
     return mask;
 }
 
-/* Sets the bits of a mask in an aligned word, after a look whether it is needed. */
-static inline void iova_bits_mark_word(uint8_t *bytes, uint64_t mask)
+/*
+ * The bits of a mask in an aligned word. If nobody else writes the word concurrently, it is
+ * `exclusive` and plain stores suffice; else the word is tested first, since a bit that is already
+ * right needs no locked instruction.
+ */
+static inline void iova_bits_mark_word(uint8_t *bytes, uint64_t mask, bool exclusive)
 {
     iova_word *word = (iova_word *)(void *)bytes;
 
     mask = iova_bits_in_memory(mask);
-    if ((iova_atomic_load64(word) & mask) != mask) {
+    if (exclusive) {
+        *word |= mask;
+    } else if ((iova_atomic_load64(word) & mask) != mask) {
         iova_atomic_or64(word, mask);
     }
 }
 
-/* The same, and the number of bits that this call turned on. */
+static inline void iova_bits_clear_word(uint8_t *bytes, uint64_t mask, bool exclusive)
+{
+    iova_word *word = (iova_word *)(void *)bytes;
+
+    mask = iova_bits_in_memory(mask);
+    if (exclusive) {
+        *word &= ~mask;
+    } else if ((iova_atomic_load64(word) & mask) != 0) {
+        iova_atomic_and64(word, ~mask);
+    }
+}
+
+/* Marks, and returns the number of bits that this call turned on. */
 static inline uint64_t iova_bits_test_and_mark_word(uint8_t *bytes, uint64_t mask)
 {
     iova_word *word = (iova_word *)(void *)bytes;
@@ -96,14 +111,14 @@ static inline uint64_t iova_bits_test_and_mark_word(uint8_t *bytes, uint64_t mas
 /* A run of at most 64 bits as masks of one or two aligned words. */
 struct iova_short_run {
     uint8_t *first;
-    uint8_t *last; /* the first one again where the run lies in it */
+    uint8_t *last; /* the first one again if the run lies in it */
     uint64_t in_first;
-    uint64_t in_last; /* 0 where it lies in the first */
+    uint64_t in_last; /* 0 if the run lies in the first */
 };
 
-/* False where the run is longer, or its words are not all memory of the bitmap, which is that from
- * `begin` to `end`. Whether it lies in one word or in two is no branch: where runs come in any
- * order it could not be foretold. */
+/* False if the run is longer, or its words are not all memory of the bitmap, which is that from
+ * `begin` to `end`. Whether it lies in one word or in two is no branch, which runs in any order
+ * would make unpredictable. */
 static inline bool iova_bits_short_run(struct iova_short_run *run, uint8_t *bytes, unsigned skip,
                                        uint64_t nbits, const uint8_t *begin, const uint8_t *end)
 {
@@ -120,33 +135,6 @@ static inline bool iova_bits_short_run(struct iova_short_run *run, uint8_t *byte
     run->in_first = mask << bit;
     run->in_last = mask >> 1 >> (63 - bit);
     return true;
-}
-
-/* iova_bits_set() in few steps where the run is short. */
-static inline void iova_bits_set_within(uint8_t *bytes, unsigned skip, uint64_t nbits,
-                                        const uint8_t *begin, const uint8_t *end)
-{
-    struct iova_short_run run;
-
-    if (iova_bits_short_run(&run, bytes, skip, nbits, begin, end)) {
-        iova_bits_mark_word(run.first, run.in_first);
-        iova_bits_mark_word(run.last, run.in_last);
-    } else {
-        iova_bits_set(bytes, skip, nbits);
-    }
-}
-
-/* iova_bits_test_and_set() in few steps where the run is short. */
-static inline uint64_t iova_bits_test_and_set_within(uint8_t *bytes, unsigned skip, uint64_t nbits,
-                                                     const uint8_t *begin, const uint8_t *end)
-{
-    struct iova_short_run run;
-
-    if (iova_bits_short_run(&run, bytes, skip, nbits, begin, end)) {
-        return iova_bits_test_and_mark_word(run.first, run.in_first) +
-               iova_bits_test_and_mark_word(run.last, run.in_last);
-    }
-    return iova_bits_test_and_set(bytes, skip, nbits);
 }
 
 /* The line of memory at `address` will be written soon. */
@@ -171,6 +159,44 @@ static inline uint8_t iova_bits_from(unsigned skip)
 static inline uint8_t iova_bits_upto(unsigned last)
 {
     return (uint8_t)(0xffu >> (7 - last));
+}
+
+/*
+ * A run cut into a first byte that it shares with others, whole bytes of its own, and a last byte
+ * that it shares. A mask of 0 is no such byte; a run inside one byte has a head only.
+ */
+struct iova_cut {
+    uint8_t head;
+    uint8_t tail;
+    uint64_t whole; /* bytes; the first of them is at offset (head != 0) */
+};
+
+static inline struct iova_cut iova_bits_cut(unsigned skip, uint64_t nbits)
+{
+    struct iova_cut cut = {0};
+
+    if (skip != 0) {
+        unsigned room = 8 - skip;
+        if (nbits <= room) {
+            cut.head = (uint8_t)(iova_bits_from(skip) & iova_bits_upto(skip + (unsigned)nbits - 1));
+            return cut;
+        }
+        cut.head = iova_bits_from(skip);
+        nbits -= room;
+    }
+    cut.whole = nbits >> 3;
+    if (nbits & 7) {
+        cut.tail = iova_bits_upto((unsigned)(nbits & 7) - 1);
+    }
+    return cut;
+}
+
+/* Bytes before the first aligned word of `n` bytes; all of them if there is none. */
+static inline uint64_t iova_bits_to_word(const uint8_t *bytes, uint64_t n)
+{
+    uint64_t before = -(uintptr_t)bytes & 7;
+
+    return before < n ? before : n;
 }
 
 /* a * b / c, where a <= c, so that the result fits. */

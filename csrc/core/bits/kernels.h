@@ -46,8 +46,10 @@ struct iova_kernels {
      * for IOVA_LIST_SLACK more than nwords, which may be overwritten. Returns how many. */
     size_t (*not_zero)(const uint8_t *words, size_t nwords, uint16_t *list);
 
-    /* to = to OP from, and the number of ones of a OP b. */
-    void (*combine[IOVA_NCOMBINE])(uint8_t *to, const uint8_t *from, size_t nwords);
+    /* One byte for each bit, 64 * nwords of them: 1 if it is set, else 0. */
+    void (*expand)(const uint8_t *words, size_t nwords, uint8_t *mask);
+
+    /* The number of ones of a OP b. */
     uint64_t (*count_combined[IOVA_NCOMBINE])(const uint8_t *a, const uint8_t *b, size_t nwords);
 
     /* Adds the ones of a, of b, and of both to counts[3], in one pass. */

@@ -153,17 +153,25 @@ TARGET static size_t uniform(const uint8_t *words, size_t nwords, uint64_t word)
     return i + iova_kernels_portable.uniform(words + 8 * i, nwords - i, word);
 }
 
-/* For each operation: to = to OP from, and the ones of a OP b. */
-#define COMBINE(number, name, expression)                                                          \
-    TARGET static void name(uint8_t *to, const uint8_t *from, size_t nwords)                       \
-    {                                                                                              \
-        for (; nwords >= 4; nwords -= 4, to += 32, from += 32) {                                   \
-            __m256i a = load4(to);                                                                 \
-            __m256i b = load4(from);                                                               \
-            _mm256_storeu_si256((void *)to, expression);                                           \
-        }                                                                                          \
-        iova_kernels_portable.combine[number](to, from, nwords);                                   \
-    }                                                                                              \
+/* Each byte of 32 holds the byte with its bit, and keeps that bit alone. */
+TARGET static void expand(const uint8_t *words, size_t nwords, uint8_t *mask)
+{
+    const __m256i byte_of =
+        _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
+    const __m256i bit_of = _mm256_set1_epi64x((long long)0x8040201008040201u);
+    const __m256i one = _mm256_set1_epi8(1);
+
+    for (size_t i = 0; i < 2 * nwords; i++) {
+        int bits;
+        memcpy(&bits, words + 4 * i, 4);
+        __m256i bytes = _mm256_shuffle_epi8(_mm256_set1_epi32(bits), byte_of);
+        __m256i set = _mm256_cmpeq_epi8(_mm256_and_si256(bytes, bit_of), bit_of);
+        _mm256_storeu_si256((void *)(mask + 32 * i), _mm256_and_si256(set, one));
+    }
+}
+
+/* The ones of a OP b, for each operation. */
+#define COUNT(number, name, expression)                                                            \
     TARGET static uint64_t count_##name(const uint8_t *x, const uint8_t *y, size_t nwords)         \
     {                                                                                              \
         __m256i sum = _mm256_setzero_si256();                                                      \
@@ -175,10 +183,10 @@ TARGET static size_t uniform(const uint8_t *words, size_t nwords, uint64_t word)
         return sum4(sum) + iova_kernels_portable.count_combined[number](x, y, nwords);             \
     }
 
-COMBINE(IOVA_BITMAP_AND, and, _mm256_and_si256(a, b))
-COMBINE(IOVA_BITMAP_OR, or, _mm256_or_si256(a, b))
-COMBINE(IOVA_BITMAP_XOR, xor, _mm256_xor_si256(a, b))
-COMBINE(IOVA_BITMAP_SUB, sub, _mm256_andnot_si256(b, a))
+COUNT(IOVA_BITMAP_AND, and, _mm256_and_si256(a, b))
+COUNT(IOVA_BITMAP_OR, or, _mm256_or_si256(a, b))
+COUNT(IOVA_BITMAP_XOR, xor, _mm256_xor_si256(a, b))
+COUNT(IOVA_BITMAP_SUB, sub, _mm256_andnot_si256(b, a))
 
 TARGET static void count_both(const uint8_t *a, const uint8_t *b, size_t nwords, uint64_t *counts)
 {
@@ -208,7 +216,7 @@ static const struct iova_kernels kernels = {
     .to_rows = to_rows,
     .uniform = uniform,
     .not_zero = iova_not_zero_portable,
-    .combine = {and, or, xor, sub},
+    .expand = expand,
     .count_combined = {count_and, count_or, count_xor, count_sub},
     .count_both = count_both,
 };

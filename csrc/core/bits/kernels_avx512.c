@@ -8,6 +8,7 @@
 
 #include <immintrin.h>
 #include <stdbool.h>
+#include <string.h>
 
 #define TARGET                                                                                     \
     __attribute__((target("avx512f,avx512bw,avx512vl,avx512vpopcntdq,avx512vbmi,avx512vbmi2,bmi,"  \
@@ -283,27 +284,17 @@ TARGET static size_t not_zero(const uint8_t *words, size_t nwords, uint16_t *lis
     return count;
 }
 
-/* For each operation: to = to OP from, and the ones of a OP b. */
-#define COMBINE(name, expression)                                                                  \
-    TARGET static void name(uint8_t *to, const uint8_t *from, size_t nwords)                       \
-    {                                                                                              \
-        for (; nwords >= 32; nwords -= 32, to += 256, from += 256) {                               \
-            for (unsigned k = 0; k < 256; k += 64) {                                               \
-                __m512i a = load8(to + k);                                                         \
-                __m512i b = load8(from + k);                                                       \
-                _mm512_storeu_si512((void *)(to + k), expression);                                 \
-            }                                                                                      \
-        }                                                                                          \
-        for (; nwords >= 8; nwords -= 8, to += 64, from += 64) {                                   \
-            __m512i a = load8(to);                                                                 \
-            __m512i b = load8(from);                                                               \
-            _mm512_storeu_si512((void *)to, expression);                                           \
-        }                                                                                          \
-        __mmask8 there = rest(nwords);                                                             \
-        __m512i a = _mm512_maskz_loadu_epi64(there, (const void *)to);                             \
-        __m512i b = _mm512_maskz_loadu_epi64(there, (const void *)from);                           \
-        _mm512_mask_storeu_epi64((void *)to, there, expression);                                   \
-    }                                                                                              \
+TARGET static void expand(const uint8_t *words, size_t nwords, uint8_t *mask)
+{
+    for (size_t i = 0; i < nwords; i++) {
+        uint64_t word;
+        memcpy(&word, words + 8 * i, 8);
+        _mm512_storeu_si512((void *)(mask + 64 * i), _mm512_maskz_set1_epi8(word, 1));
+    }
+}
+
+/* The ones of a OP b, for each operation. */
+#define COUNT(name, expression)                                                                    \
     TARGET static uint64_t count_##name(const uint8_t *x, const uint8_t *y, size_t nwords)         \
     {                                                                                              \
         __m512i sums[4] = {0};                                                                     \
@@ -327,10 +318,10 @@ TARGET static size_t not_zero(const uint8_t *words, size_t nwords, uint16_t *lis
             _mm512_add_epi64(sums[0], sums[1]), _mm512_add_epi64(sums[2], sums[3])));              \
     }
 
-COMBINE(and, _mm512_and_si512(a, b))
-COMBINE(or, _mm512_or_si512(a, b))
-COMBINE(xor, _mm512_xor_si512(a, b))
-COMBINE(sub, _mm512_andnot_si512(b, a))
+COUNT(and, _mm512_and_si512(a, b))
+COUNT(or, _mm512_or_si512(a, b))
+COUNT(xor, _mm512_xor_si512(a, b))
+COUNT(sub, _mm512_andnot_si512(b, a))
 
 /* Adds the ones of x, y and both to three sums. */
 TARGET static inline void add_both(__m512i *sums, __m512i x, __m512i y)
@@ -373,7 +364,7 @@ static const struct iova_kernels kernels = {
     .to_rows = to_rows,
     .uniform = uniform,
     .not_zero = not_zero,
-    .combine = {and, or, xor, sub},
+    .expand = expand,
     .count_combined = {count_and, count_or, count_xor, count_sub},
     .count_both = count_both,
 };

@@ -104,34 +104,34 @@ size_t iova_not_zero_portable(const uint8_t *words, size_t nwords, uint16_t *lis
     return n;
 }
 
-/* One pair of functions for each operation: to = to OP from, and the ones of a OP b. */
-#define COMBINE(name, expression)                                                                  \
-    static void name(uint8_t *to, const uint8_t *from, size_t nwords)                              \
-    {                                                                                              \
-        for (size_t i = 0; i < nwords; i++) {                                                      \
-            uint64_t a, b;                                                                         \
-            memcpy(&a, to + 8 * i, 8);                                                             \
-            memcpy(&b, from + 8 * i, 8);                                                           \
-            a = (expression);                                                                      \
-            memcpy(to + 8 * i, &a, 8);                                                             \
-        }                                                                                          \
-    }                                                                                              \
+/* Eight bits at a time: a copy of the byte in each of eight bytes, of which each keeps its bit. */
+static void expand(const uint8_t *words, size_t nwords, uint8_t *mask)
+{
+    for (size_t i = 0; i < 8 * nwords; i++) {
+        uint64_t bits = words[i] * 0x0101010101010101u & 0x8040201008040201u;
+        uint64_t ones =
+            iova_bits_in_memory((bits + 0x7f7f7f7f7f7f7f7fu) >> 7 & 0x0101010101010101u);
+        memcpy(mask + 8 * i, &ones, 8);
+    }
+}
+
+/* The ones of a OP b, for each operation. */
+#define COUNT(name, expression)                                                                    \
     static uint64_t count_##name(const uint8_t *x, const uint8_t *y, size_t nwords)                \
     {                                                                                              \
         uint64_t ones = 0;                                                                         \
         for (size_t i = 0; i < nwords; i++) {                                                      \
-            uint64_t a, b;                                                                         \
-            memcpy(&a, x + 8 * i, 8);                                                              \
-            memcpy(&b, y + 8 * i, 8);                                                              \
+            uint64_t a = iova_bits_load64(x + 8 * i);                                              \
+            uint64_t b = iova_bits_load64(y + 8 * i);                                              \
             ones += iova_popcount64(expression);                                                   \
         }                                                                                          \
         return ones;                                                                               \
     }
 
-COMBINE(and, a &b)
-COMBINE(or, a | b)
-COMBINE(xor, a ^ b)
-COMBINE(sub, a & ~b)
+COUNT(and, a &b)
+COUNT(or, a | b)
+COUNT(xor, a ^ b)
+COUNT(sub, a & ~b)
 
 static void count_both(const uint8_t *a, const uint8_t *b, size_t nwords, uint64_t *counts)
 {
@@ -153,7 +153,7 @@ const struct iova_kernels iova_kernels_portable = {
     .to_rows = to_rows,
     .uniform = uniform,
     .not_zero = iova_not_zero_portable,
-    .combine = {and, or, xor, sub},
+    .expand = expand,
     .count_combined = {count_and, count_or, count_xor, count_sub},
     .count_both = count_both,
 };

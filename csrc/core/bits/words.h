@@ -1,22 +1,21 @@
 /*
- * words.h - a chunk of bitmap as words: a part of one before, whole ones, a part of one behind.
+ * words.h - a run of bits as words: a part of one before, whole ones, a part of one after them.
  *
  * Reading functions work on the three parts, so that the whole words can go to a kernel (kernels.h)
- * and no byte outside of the chunk is read. The whole words start at any byte address.
+ * and no byte outside of the run is read. The whole words start at any byte address.
  */
 #ifndef IOVA_WORDS_H
 #define IOVA_WORDS_H
 
 #include "core/bits/bits.h"
 #include "core/bits/kernels.h"
-#include "core/bitmap/window.h"
 
 struct iova_words {
-    uint64_t head; /* its first head_bits bits are the chunk's first */
+    uint64_t head; /* its first head_bits bits are the run's first */
     unsigned head_bits;
     const uint8_t *body;
     size_t nwords;
-    uint64_t tail; /* its first tail_bits bits are the chunk's last */
+    uint64_t tail; /* its first tail_bits bits are the run's last */
     unsigned tail_bits;
 };
 
@@ -32,23 +31,19 @@ static inline uint64_t iova_words_partial(const uint8_t *bytes, unsigned nbits)
     return nbits < 64 ? word & (((uint64_t)1 << nbits) - 1) : word;
 }
 
-static inline struct iova_words iova_words_of(const struct iova_chunk *chunk)
+static inline struct iova_words iova_words_of(const uint8_t *bytes, unsigned skip, uint64_t nbits)
 {
-    struct iova_words words = {.body = chunk->bytes};
-    uint64_t left = chunk->nbits;
+    const struct iova_cut cut = iova_bits_cut(skip, nbits);
+    struct iova_words words = {.body = bytes, .nwords = (size_t)(cut.whole >> 3)};
 
-    if (chunk->skip != 0) {
-        unsigned room = 64 - chunk->skip;
-        words.head_bits = left < room ? (unsigned)left : room;
-        words.head = iova_words_partial(chunk->bytes, chunk->skip + words.head_bits) >> chunk->skip;
-        left -= words.head_bits;
-        words.body += left != 0 ? 8 : 0;
+    if (cut.head != 0) {
+        words.head = iova_words_partial(bytes, 8) >> skip;
+        words.head_bits = iova_popcount64(cut.head);
+        words.head &= UINT64_MAX >> (64 - words.head_bits);
+        words.body++;
     }
-    words.nwords = (size_t)(left >> 6);
-    words.tail_bits = (unsigned)(left & 63);
-    if (words.tail_bits != 0) {
-        words.tail = iova_words_partial(words.body + 8 * words.nwords, words.tail_bits);
-    }
+    words.tail_bits = 8 * (unsigned)(cut.whole & 7) + iova_popcount64(cut.tail);
+    words.tail = iova_words_partial(words.body + 8 * words.nwords, words.tail_bits);
     return words;
 }
 

@@ -2,82 +2,68 @@
  * algebra.c - operations on two bitmaps of the same geometry, piece by piece where windows of both
  * overlap.
  */
-#include <string.h>
-
-#include "core/ops/runs.h"
 #include "core/bits/words.h"
+#include "core/ops/runs.h"
 
 enum { BLOCK_BYTES = 4096 };
 
-/* A walk over both: pieces that lie in a window of each. */
+/* Two walks in step: pieces that lie in a window of each. They share one report. */
 struct pair {
-    struct iova_span span;
-    struct iova_cursor left;
-    struct iova_cursor right;
-    struct iova_chunk rest; /* of the left chunk, not yet paired */
-};
+    struct iova_walk left;
+    struct iova_walk right;
 
-/* Whole bytes at both, and the bits of the last one that belong to the bitmaps. */
-struct piece {
-    uint8_t *left;
-    const uint8_t *right;
+    /* The piece that next delivered: whole bytes at both, and the bits of the last one that belong
+     * to the bitmaps. */
+    uint8_t *a;
+    const uint8_t *b;
     uint64_t first_bit;
     uint64_t nbits;
 };
 
-static void open_pair(struct pair *pair, struct iova_bitmap *left, struct iova_bitmap *right,
-                      enum iova_bitmap_access access)
+static void begin(struct pair *pair, struct iova_bitmap *left, struct iova_bitmap *right,
+                  enum iova_walk_kind kind, struct iova_bitmap_report *report)
 {
-    pair->span = iova_geometry_whole(&left->geometry);
-    pair->rest.nbits = 0;
-    iova_cursor_open_own(&pair->left, left, &pair->span, access);
-    iova_cursor_open_own(&pair->right, right, &pair->span, IOVA_BITMAP_READ);
+    iova_walk_begin(&pair->left, left, kind, NULL, report);
+    iova_walk_begin(&pair->right, right, IOVA_WALK_READ_ALL, NULL, pair->left.report);
+    pair->left.chunk.nbits = 0;
 }
 
-/* 1 and the next piece, 0 at the end, or a backend's errno and what was not done. */
-static int next_piece(struct pair *pair, struct piece *piece, struct iova_bitmap_report *report)
+static bool next(struct pair *pair)
 {
-    struct iova_chunk theirs, ours;
-    int rc = 1;
+    struct iova_chunk *rest = &pair->left.chunk; /* what is not paired yet */
+    struct iova_chunk ours;
 
-    if (pair->rest.nbits == 0) {
-        rc = iova_cursor_next(&pair->left, &pair->rest);
-        if (rc < 0) {
-            iova_cursor_undone(&pair->left, &pair->span, report);
-        }
-        if (rc <= 0) {
-            return rc;
-        }
+    if (pair->left.rc < 0 || (rest->nbits == 0 && !iova_walk_next(&pair->left))) {
+        return false;
     }
-    iova_cursor_again(&pair->right, pair->rest.first_bit,
-                      pair->rest.first_bit + (pair->rest.nbits - 1), pair->span.last_bit);
-    rc = iova_cursor_next(&pair->right, &theirs);
-    if (rc < 0) {
-        iova_cursor_undone(&pair->right, &pair->span, report);
-        return rc;
+    iova_walk_to(&pair->right, rest->first_bit, rest->first_bit + (rest->nbits - 1),
+                 pair->right.span.last_bit);
+    if (!iova_walk_next(&pair->right)) {
+        iova_walk_fail(&pair->left, pair->right.rc);
+        return false;
     }
-    iova_chunk_cut(&pair->rest, theirs.nbits, &ours);
-    *piece = (struct piece){ours.bytes, theirs.bytes, ours.first_bit, ours.nbits};
-    return 1;
+    iova_chunk_cut(rest, pair->right.chunk.nbits, &ours);
+    pair->a = ours.bytes;
+    pair->b = pair->right.chunk.bytes;
+    pair->first_bit = ours.first_bit;
+    pair->nbits = ours.nbits;
+    return true;
 }
 
-static void close_pair(struct pair *pair)
+static int end(struct pair *pair)
 {
-    iova_cursor_close(&pair->right);
-    iova_cursor_close(&pair->left);
+    iova_walk_end(&pair->right);
+    return iova_walk_end(&pair->left);
 }
 
-/* The bits of a piece behind its whole words, of both sides, as words. */
-static unsigned last_part(const struct piece *piece, size_t nwords, uint64_t *left, uint64_t *right)
+/* Both sides of a piece as words. */
+static void words_of(const struct pair *pair, struct iova_words *a, struct iova_words *b)
 {
-    unsigned nbits = (unsigned)(piece->nbits & 63);
-
-    *left = iova_words_partial(piece->left + 8 * nwords, nbits);
-    *right = iova_words_partial(piece->right + 8 * nwords, nbits);
-    return nbits;
+    *a = iova_words_of(pair->a, 0, pair->nbits);
+    *b = iova_words_of(pair->b, 0, pair->nbits);
 }
 
-static uint64_t operate(enum iova_bitmap_operation operation, uint64_t a, uint64_t b)
+static inline uint64_t operate(enum iova_bitmap_operation operation, uint64_t a, uint64_t b)
 {
     switch (operation) {
     case IOVA_BITMAP_AND:
@@ -91,122 +77,128 @@ static uint64_t operate(enum iova_bitmap_operation operation, uint64_t a, uint64
     }
 }
 
-/* Stores the first nbits of a word; the bits of the last byte behind them stay. */
-static void store_part(uint8_t *bytes, uint64_t word, unsigned nbits)
+/* to = a OP b, whole words. The operation is known where this is inlined: the compiler makes SIMD
+ * of it, which is as fast as memory is. */
+static inline void combine_by(enum iova_bitmap_operation operation, uint8_t *to, const uint8_t *a,
+                              const uint8_t *b, size_t nwords)
 {
-    for (; nbits >= 8; nbits -= 8, word >>= 8) {
-        *bytes++ = (uint8_t)word;
+    for (size_t i = 0; i < 8 * nwords; i += 8) {
+        uint64_t x, y;
+        memcpy(&x, a + i, 8);
+        memcpy(&y, b + i, 8);
+        x = operate(operation, x, y);
+        memcpy(to + i, &x, 8);
+    }
+}
+
+/* to = a OP b, all bits of a piece; those after it in its last byte stay. */
+static void combine(enum iova_bitmap_operation operation, uint8_t *to, const struct iova_words *a,
+                    const struct iova_words *b)
+{
+    uint64_t tail = operate(operation, a->tail, b->tail);
+    const size_t n = a->nwords;
+
+    switch (operation) {
+    case IOVA_BITMAP_AND:
+        combine_by(IOVA_BITMAP_AND, to, a->body, b->body, n);
+        break;
+    case IOVA_BITMAP_OR:
+        combine_by(IOVA_BITMAP_OR, to, a->body, b->body, n);
+        break;
+    case IOVA_BITMAP_XOR:
+        combine_by(IOVA_BITMAP_XOR, to, a->body, b->body, n);
+        break;
+    default:
+        combine_by(IOVA_BITMAP_SUB, to, a->body, b->body, n);
+    }
+    to += 8 * n;
+    unsigned nbits = a->tail_bits;
+    for (; nbits >= 8; nbits -= 8, tail >>= 8) {
+        *to++ = (uint8_t)tail;
     }
     if (nbits != 0) {
         uint8_t mask = iova_bits_upto(nbits - 1);
-        *bytes = (uint8_t)((*bytes & ~mask) | ((uint8_t)word & mask));
+        *to = (uint8_t)((*to & ~mask) | ((uint8_t)tail & mask));
     }
 }
 
 int iova_bitmap_combine(struct iova_bitmap *bitmap, struct iova_bitmap *other,
                         enum iova_bitmap_operation operation, struct iova_bitmap_report *report)
 {
+    struct iova_words a, b;
     struct pair pair;
-    struct piece piece;
-    uint64_t a, b;
-    int rc;
 
-    *report = (struct iova_bitmap_report){0};
-    open_pair(&pair, bitmap, other, IOVA_BITMAP_WRITE);
-    while ((rc = next_piece(&pair, &piece, report)) > 0) {
-        size_t nwords = (size_t)(piece.nbits >> 6);
-        iova_kernels()->combine[operation](piece.left, piece.right, nwords);
-        unsigned nbits = last_part(&piece, nwords, &a, &b);
-        store_part(piece.left + 8 * nwords, operate(operation, a, b), nbits);
+    begin(&pair, bitmap, other, IOVA_WALK_WRITE_ALL, report);
+    while (next(&pair)) {
+        words_of(&pair, &a, &b);
+        combine(operation, pair.a, &a, &b);
     }
-    close_pair(&pair);
-    return rc;
+    return end(&pair);
 }
 
 int iova_bitmap_count_combined(struct iova_bitmap *bitmap, struct iova_bitmap *other,
                                enum iova_bitmap_operation operation,
                                struct iova_bitmap_report *report)
 {
+    struct iova_words a, b;
     struct pair pair;
-    struct piece piece;
-    uint64_t a, b;
-    uint64_t total = 0;
-    int rc;
 
-    *report = (struct iova_bitmap_report){0};
-    open_pair(&pair, bitmap, other, IOVA_BITMAP_READ);
-    while ((rc = next_piece(&pair, &piece, report)) > 0) {
-        size_t nwords = (size_t)(piece.nbits >> 6);
-        total += iova_kernels()->count_combined[operation](piece.left, piece.right, nwords);
-        last_part(&piece, nwords, &a, &b);
-        total += iova_popcount64(operate(operation, a, b));
+    begin(&pair, bitmap, other, IOVA_WALK_READ_ALL, report);
+    while (next(&pair)) {
+        words_of(&pair, &a, &b);
+        pair.left.report->pages +=
+            iova_kernels()->count_combined[operation](a.body, b.body, a.nwords) +
+            iova_popcount64(operate(operation, a.tail, b.tail));
     }
-    close_pair(&pair);
-    report->pages = total;
-    return rc;
+    return end(&pair);
 }
 
 int iova_bitmap_count_both(struct iova_bitmap *bitmap, struct iova_bitmap *other,
                            uint64_t counts[3], struct iova_bitmap_report *report)
 {
+    struct iova_words a, b;
     struct pair pair;
-    struct piece piece;
-    uint64_t a, b;
-    int rc;
 
-    *report = (struct iova_bitmap_report){0};
     counts[0] = counts[1] = counts[2] = 0;
-    open_pair(&pair, bitmap, other, IOVA_BITMAP_READ);
-    while ((rc = next_piece(&pair, &piece, report)) > 0) {
-        size_t nwords = (size_t)(piece.nbits >> 6);
-        iova_kernels()->count_both(piece.left, piece.right, nwords, counts);
-        last_part(&piece, nwords, &a, &b);
-        counts[0] += iova_popcount64(a);
-        counts[1] += iova_popcount64(b);
-        counts[2] += iova_popcount64(a & b);
+    begin(&pair, bitmap, other, IOVA_WALK_READ_ALL, report);
+    while (next(&pair)) {
+        words_of(&pair, &a, &b);
+        iova_kernels()->count_both(a.body, b.body, a.nwords, counts);
+        counts[0] += iova_popcount64(a.tail);
+        counts[1] += iova_popcount64(b.tail);
+        counts[2] += iova_popcount64(a.tail & b.tail);
     }
-    close_pair(&pair);
-    return rc;
+    return end(&pair);
 }
 
 int iova_bitmap_equal(struct iova_bitmap *a, struct iova_bitmap *b,
                       struct iova_bitmap_report *report)
 {
     struct pair pair;
-    struct piece piece;
-    int rc;
+    bool equal = true;
 
-    *report = (struct iova_bitmap_report){0};
-    open_pair(&pair, a, b, IOVA_BITMAP_READ);
-    while ((rc = next_piece(&pair, &piece, report)) > 0) {
-        if (!iova_bits_equal(piece.left, piece.right, 0, piece.nbits)) {
-            break;
-        }
+    begin(&pair, a, b, IOVA_WALK_READ_ALL, report);
+    while (equal && next(&pair)) {
+        equal = iova_bits_equal(pair.a, pair.b, 0, pair.nbits);
     }
-    close_pair(&pair);
-    return rc < 0 ? rc : rc == 0;
+    int rc = end(&pair);
+    return rc < 0 ? rc : equal;
 }
 
-/* The bits of a piece of bitmap OP other, in memory of their own. */
-static int add_combined(struct iova_runs *runs, const struct piece *piece,
+/* Adds the runs of a piece of bitmap OP other, which is built block by block. */
+static int add_combined(struct iova_runs *runs, const struct pair *pair,
                         enum iova_bitmap_operation operation)
 {
     uint8_t block[BLOCK_BYTES];
-    struct iova_chunk left = {
-        .bytes = piece->left, .first_bit = piece->first_bit, .nbits = piece->nbits};
+    struct iova_chunk rest = {.bytes = pair->a, .first_bit = pair->first_bit, .nbits = pair->nbits};
     struct iova_chunk part;
-    uint64_t a, b;
     int rc = 0;
 
-    while (rc == 0 && iova_chunk_cut(&left, 8 * BLOCK_BYTES, &part)) {
-        size_t nwords = (size_t)(part.nbits >> 6);
-        struct piece at = {part.bytes, piece->right + (part.bytes - piece->left), part.first_bit,
-                           part.nbits};
-        memcpy(block, at.left, 8 * nwords);
-        iova_kernels()->combine[operation](block, at.right, nwords);
-        unsigned nbits = last_part(&at, nwords, &a, &b);
-        memset(block + 8 * nwords, 0, nbits != 0 ? 8 : 0);
-        store_part(block + 8 * nwords, operate(operation, a, b), nbits);
+    while (rc == 0 && iova_chunk_cut(&rest, 8 * BLOCK_BYTES, &part)) {
+        const struct iova_words a = iova_words_of(part.bytes, 0, part.nbits);
+        const struct iova_words b = iova_words_of(pair->b + (part.bytes - pair->a), 0, part.nbits);
+        block[(part.nbits - 1) >> 3] = 0; /* of which a part may stay */
+        combine(operation, block, &a, &b);
         part.bytes = block;
         rc = iova_runs_add(runs, &part);
     }
@@ -221,27 +213,16 @@ int iova_bitmap_ranges_combined(struct iova_bitmap *bitmap, struct iova_bitmap *
     struct iova_rows rows = {0};
     struct iova_runs runs;
     struct pair pair;
-    struct piece piece;
-    int added = 0;
-    int rc = 0;
 
     *ranges = (struct iova_bitmap_ranges){0};
-    *report = (struct iova_bitmap_report){0};
-    open_pair(&pair, bitmap, other, IOVA_BITMAP_READ);
-    iova_runs_begin(&runs, &bitmap->geometry, &pair.span, true, &rows);
-    while (added == 0 && (rc = next_piece(&pair, &piece, report)) > 0) {
-        added = add_combined(&runs, &piece, operation);
+    begin(&pair, bitmap, other, IOVA_WALK_READ_ALL, report);
+    iova_runs_begin(&runs, &bitmap->geometry, &pair.left.span, true, &rows);
+    while (next(&pair)) {
+        iova_walk_fail(&pair.left, add_combined(&runs, &pair, operation));
     }
-    close_pair(&pair);
-    rc = rc < 0 ? rc : added;
+    int rc = end(&pair);
     if (rc == 0) {
         rc = iova_runs_end(&runs, &ranges->count);
     }
-    if (rc < 0) {
-        iova_rows_free(rows.items);
-        return rc;
-    }
-    iova_rows_trim(&rows);
-    ranges->rows = (struct iova_bitmap_range *)(void *)rows.items;
-    return 0;
+    return iova_rows_give(&rows, rc, ranges);
 }

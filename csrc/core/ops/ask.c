@@ -3,86 +3,39 @@
  */
 #include <errno.h>
 
-#include "core/ops/rows.h"
+#include "core/bitmap/walk.h"
 #include "core/bits/words.h"
+#include "core/ops/rows.h"
 
-/* What a walk carries along, and what it found. */
-struct question {
-    const struct iova_bitmap_geometry *geometry;
-    uint64_t total;
-    uint64_t carry;        /* count_ranges: the last bit seen */
-    uint64_t wanted;       /* find: a word that holds none of what is searched */
-    uint64_t found;        /* find: a bit */
-    bool done;             /* nothing more has to be seen */
-    struct iova_rows rows; /* pages */
-    uint64_t nbins;        /* histogram */
-    uint64_t bin;          /* the one that the next bit falls into */
-    uint64_t *bins;
-    struct iova_poll *poll;
-};
-
-/* Sees the next chunk: 0, -ENOMEM or -EINTR. */
-typedef int (*see)(struct question *question, const struct iova_chunk *chunk);
-
-/* Shows all chunks of a range to `see`, until it is done. */
-static int ask(struct iova_bitmap *bitmap, uint64_t iova, uint64_t length, unsigned flags,
-               see see_chunk, struct question *question, struct iova_bitmap_report *report)
+static struct iova_words words_of(const struct iova_chunk *chunk)
 {
-    struct iova_span span;
-    struct iova_cursor cursor;
-    struct iova_chunk chunk;
-    int seen = 0;
-
-    question->geometry = &bitmap->geometry;
-    *report = (struct iova_bitmap_report){0};
-    int rc = iova_geometry_resolve(&bitmap->geometry, iova, length, flags, &span);
-    if (rc <= 0) {
-        return rc;
-    }
-    iova_cursor_open_sparse(&cursor, bitmap, &span, IOVA_BITMAP_READ);
-    question->poll = &cursor.poll;
-    question->rows.most = span.last_bit - span.first_bit + 64 * 512 + 2 * IOVA_EDGE_SLACK;
-    while (seen == 0 && !question->done && (rc = iova_cursor_next(&cursor, &chunk)) > 0) {
-        seen = see_chunk(question, &chunk);
-    }
-    if (seen == -EINTR) { /* inside of the chunk, which was not seen whole */
-        cursor.next_bit = chunk.first_bit;
-        rc = seen;
-    }
-    if (rc < 0) {
-        iova_cursor_undone(&cursor, &span, report);
-    } else {
-        rc = seen;
-    }
-    iova_cursor_close(&cursor);
-    return rc;
+    return iova_words_of(chunk->bytes, chunk->skip, chunk->nbits);
 }
 
+/* Dirty pages of a chunk. */
 static uint64_t count_chunk(const struct iova_chunk *chunk)
 {
     if (chunk->hole) {
         return 0;
     }
-    struct iova_words words = iova_words_of(chunk);
+    const struct iova_words words = words_of(chunk);
 
     return iova_popcount64(words.head) + iova_kernels()->count(words.body, words.nwords) +
            iova_popcount64(words.tail);
 }
 
-static int see_count(struct question *question, const struct iova_chunk *chunk)
-{
-    question->total += count_chunk(chunk);
-    return 0;
-}
-
 int iova_bitmap_count(struct iova_bitmap *bitmap, uint64_t iova, uint64_t length, unsigned flags,
                       struct iova_bitmap_report *report)
 {
-    struct question question = {0};
-    int rc = ask(bitmap, iova, length, flags, see_count, &question, report);
+    const struct iova_request request = {iova, length, flags, IOVA_BITMAP_CLIP | IOVA_BITMAP_CLEAN};
+    struct iova_walk walk;
 
-    report->pages = question.total;
-    return rc;
+    iova_walk_begin(&walk, bitmap, IOVA_WALK_READ, &request, report);
+    while (iova_walk_next(&walk)) {
+        uint64_t dirty = count_chunk(&walk.chunk);
+        walk.report->pages += flags & IOVA_BITMAP_CLEAN ? walk.chunk.nbits - dirty : dirty;
+    }
+    return iova_walk_end(&walk);
 }
 
 int iova_bitmap_test(struct iova_bitmap *bitmap, uint64_t iova)
@@ -93,109 +46,122 @@ int iova_bitmap_test(struct iova_bitmap *bitmap, uint64_t iova)
     return rc < 0 ? rc : (int)report.pages;
 }
 
-static int see_edges(struct question *question, const struct iova_chunk *chunk)
+/* Counts the edges of a chunk; `carry` is the bit before it, and becomes its last one. */
+static uint64_t count_edges(const struct iova_chunk *chunk, uint64_t *carry)
 {
-    uint64_t *carry = &question->carry;
+    uint64_t edges;
 
     if (chunk->hole) {
-        question->total += *carry;
+        edges = *carry;
         *carry = 0;
-        return 0;
+        return edges;
     }
-    struct iova_words words = iova_words_of(chunk);
-    question->total += iova_popcount64(iova_words_edges(words.head, words.head_bits, carry));
-    question->total += iova_kernels()->count_edges(words.body, words.nwords, carry);
-    question->total += iova_popcount64(iova_words_edges(words.tail, words.tail_bits, carry));
-    return 0;
+    const struct iova_words words = words_of(chunk);
+    edges = iova_popcount64(iova_words_edges(words.head, words.head_bits, carry));
+    edges += iova_kernels()->count_edges(words.body, words.nwords, carry);
+    return edges + iova_popcount64(iova_words_edges(words.tail, words.tail_bits, carry));
 }
 
 int iova_bitmap_count_ranges(struct iova_bitmap *bitmap, uint64_t iova, uint64_t length,
                              unsigned flags, struct iova_bitmap_report *report)
 {
-    uint64_t outside = (flags & IOVA_BITMAP_CLEAN) != 0;
-    struct question question = {.carry = outside};
-    int rc = ask(bitmap, iova, length, flags, see_edges, &question, report);
+    const struct iova_request request = {iova, length, flags, IOVA_BITMAP_CLIP | IOVA_BITMAP_CLEAN};
+    const uint64_t outside = (flags & IOVA_BITMAP_CLEAN) != 0;
+    uint64_t carry = outside;
+    uint64_t edges = 0;
+    struct iova_walk walk;
 
-    report->pages = (question.total + (question.carry != outside)) / 2;
-    return rc;
+    iova_walk_begin(&walk, bitmap, IOVA_WALK_READ, &request, report);
+    while (iova_walk_next(&walk)) {
+        edges += count_edges(&walk.chunk, &carry);
+    }
+    walk.report->pages = (edges + (carry != outside)) / 2; /* each row has two */
+    return iova_walk_end(&walk);
 }
 
-/* Looks for a bit in a part of a word; `position` is that of its bit 0. */
-static bool find_in_part(struct question *question, uint64_t word, unsigned nbits,
-                         uint64_t position)
+/* Finds a bit in the first nbits of a word that is not as in the word `passed`, which holds none of
+ * what is searched. `position` is that of its bit 0. */
+static bool find_in_part(uint64_t word, unsigned nbits, uint64_t passed, uint64_t position,
+                         uint64_t *found)
 {
     uint64_t valid = nbits == 64 ? UINT64_MAX : ((uint64_t)1 << nbits) - 1;
-    uint64_t hits = (word ^ question->wanted) & valid;
+    uint64_t hits = (word ^ passed) & valid;
 
     if (hits != 0) {
-        question->found = position + iova_lowest_bit(hits);
-        question->done = true;
+        *found = position + iova_lowest_bit(hits);
     }
-    return question->done;
+    return hits != 0;
 }
 
-static int see_find(struct question *question, const struct iova_chunk *chunk)
+static bool find_in_chunk(const struct iova_chunk *chunk, uint64_t passed, uint64_t *found)
 {
     uint64_t position = chunk->first_bit;
 
     if (chunk->hole) {
-        find_in_part(question, 0, 1, position);
-        return 0;
+        return find_in_part(0, 1, passed, position, found);
     }
-    struct iova_words words = iova_words_of(chunk);
-    if (find_in_part(question, words.head, words.head_bits, position)) {
-        return 0;
+    const struct iova_words words = words_of(chunk);
+    if (find_in_part(words.head, words.head_bits, passed, position, found)) {
+        return true;
     }
     position += words.head_bits;
     for (size_t at = 0; at < words.nwords; at++) {
-        at += iova_kernels()->uniform(words.body + 8 * at, words.nwords - at, question->wanted);
+        at += iova_kernels()->uniform(words.body + 8 * at, words.nwords - at, passed);
         /* The word is loaded again: it may be as the others by now. */
-        if (at < words.nwords && find_in_part(question, iova_bits_load64(words.body + 8 * at), 64,
-                                              position + 64 * (uint64_t)at)) {
-            return 0;
+        if (at < words.nwords && find_in_part(iova_bits_load64(words.body + 8 * at), 64, passed,
+                                              position + 64 * (uint64_t)at, found)) {
+            return true;
         }
     }
-    find_in_part(question, words.tail, words.tail_bits, position + 64 * (uint64_t)words.nwords);
-    return 0;
+    return find_in_part(words.tail, words.tail_bits, passed, position + 64 * (uint64_t)words.nwords,
+                        found);
 }
 
 int iova_bitmap_find(struct iova_bitmap *bitmap, uint64_t iova, uint64_t length, unsigned flags,
                      uint64_t *found, struct iova_bitmap_report *report)
 {
-    struct question question = {.wanted = flags & IOVA_BITMAP_CLEAN ? UINT64_MAX : 0};
-    int rc = ask(bitmap, iova, length, flags, see_find, &question, report);
+    const struct iova_request request = {iova, length, flags, IOVA_BITMAP_CLIP | IOVA_BITMAP_CLEAN};
+    const uint64_t passed = flags & IOVA_BITMAP_CLEAN ? UINT64_MAX : 0;
+    bool any = false;
+    uint64_t bit = 0;
+    struct iova_walk walk;
 
-    if (rc < 0 || !question.done) {
-        return rc;
+    iova_walk_begin(&walk, bitmap, IOVA_WALK_READ, &request, report);
+    while (!any && iova_walk_next(&walk)) {
+        any = find_in_chunk(&walk.chunk, passed, &bit);
     }
-    *found = iova_geometry_address(&bitmap->geometry, question.found);
-    return 1;
+    int rc = iova_walk_end(&walk);
+    if (any) {
+        *found = iova_geometry_address(&bitmap->geometry, bit);
+    }
+    return rc < 0 ? rc : any;
 }
 
-/* Adds the addresses of the pages that a part of a word marks. */
-static int add_pages(struct question *question, uint64_t word, uint64_t position)
+/* Adds the addresses of the pages that a part of a word marks: 0 or -ENOMEM. */
+static int add_part(struct iova_rows *rows, const struct iova_bitmap_geometry *geometry,
+                    uint64_t word, uint64_t position)
 {
-    if (!iova_rows_reserve(&question->rows, 64)) {
+    if (!iova_rows_reserve(rows, 64)) {
         return -ENOMEM;
     }
     for (; word != 0; word &= word - 1) {
-        question->rows.items[question->rows.count++] =
-            iova_geometry_address(question->geometry, position + iova_lowest_bit(word));
+        rows->items[rows->count++] =
+            iova_geometry_address(geometry, position + iova_lowest_bit(word));
     }
     return 0;
 }
 
-static int see_pages(struct question *question, const struct iova_chunk *chunk)
+static int add_pages(struct iova_rows *rows, const struct iova_bitmap_geometry *geometry,
+                     const struct iova_chunk *chunk)
 {
     enum { BLOCK = 512 };
-    struct iova_rows *rows = &question->rows;
     uint64_t position = chunk->first_bit;
 
     if (chunk->hole) {
         return 0;
     }
-    struct iova_words words = iova_words_of(chunk);
-    if (add_pages(question, words.head, position) < 0) {
+    struct iova_words words = words_of(chunk);
+    if (add_part(rows, geometry, words.head, position) < 0) {
         return -ENOMEM;
     }
     position += words.head_bits;
@@ -207,74 +173,74 @@ static int see_pages(struct question *question, const struct iova_chunk *chunk)
         uint64_t *items = rows->items + rows->count;
         size_t more = iova_kernels()->ones(words.body, n, position, items);
         for (size_t i = 0; i < more; i++) {
-            items[i] = iova_geometry_address(question->geometry, items[i]);
+            items[i] = iova_geometry_address(geometry, items[i]);
         }
         rows->count += more;
         words.body += 8 * n;
         words.nwords -= n;
         position += 64 * n;
     }
-    return add_pages(question, words.tail, position);
+    return add_part(rows, geometry, words.tail, position);
 }
 
 int iova_bitmap_pages(struct iova_bitmap *bitmap, uint64_t iova, uint64_t length, unsigned flags,
                       uint64_t **pages, uint64_t *count, struct iova_bitmap_report *report)
 {
-    struct question question = {0};
-    int rc = ask(bitmap, iova, length, flags, see_pages, &question, report);
+    const struct iova_request request = {iova, length, flags, IOVA_BITMAP_CLIP};
+    struct iova_rows rows = {0};
+    struct iova_walk walk;
 
+    if (iova_walk_begin(&walk, bitmap, IOVA_WALK_READ, &request, report)) {
+        rows.most = walk.span.last_bit - walk.span.first_bit + 64 * 512 + 2 * IOVA_EDGE_SLACK;
+    }
+    while (iova_walk_next(&walk)) {
+        iova_walk_fail(&walk, add_pages(&rows, &bitmap->geometry, &walk.chunk));
+    }
+    int rc = iova_walk_end(&walk);
     if (rc < 0) {
-        iova_rows_free(question.rows.items);
+        iova_rows_free(rows.items);
         return rc;
     }
-    iova_rows_trim(&question.rows);
-    *pages = question.rows.items;
-    *count = question.rows.count;
+    iova_rows_trim(&rows);
+    *pages = rows.items;
+    *count = rows.count;
     return 0;
 }
 
 /* First bit of a bin: bin * nbits / nbins, without overflow. */
-static uint64_t bin_start(const struct question *question, uint64_t bin)
+static uint64_t bin_start(uint64_t nbits, uint64_t nbins, uint64_t bin)
 {
-    uint64_t nbits = question->geometry->nbits;
-    uint64_t whole = nbits / question->nbins;
-    uint64_t rest = nbits % question->nbins;
-
-    return bin * whole + iova_muldiv64(bin, rest, question->nbins);
-}
-
-static int see_bins(struct question *question, const struct iova_chunk *chunk)
-{
-    struct iova_chunk part = *chunk;
-    uint64_t end = chunk->first_bit + chunk->nbits;
-
-    while (part.first_bit < end) {
-        uint64_t bin_end = bin_start(question, question->bin + 1);
-        if (iova_poll_before(question->poll, IOVA_POLL_ITEM) < 0) {
-            return -EINTR;
-        }
-        if (bin_end <= part.first_bit) {
-            question->bin++;
-            continue;
-        }
-        part.nbits = (bin_end < end ? bin_end : end) - part.first_bit;
-        question->bins[question->bin] += count_chunk(&part);
-        uint64_t next = part.skip + part.nbits;
-        part.bytes += next >> 3;
-        part.skip = (unsigned)(next & 7);
-        part.first_bit += part.nbits;
-    }
-    return 0;
+    return bin * (nbits / nbins) + iova_muldiv64(bin, nbits % nbins, nbins);
 }
 
 int iova_bitmap_histogram(struct iova_bitmap *bitmap, uint64_t nbins, uint64_t *bins,
                           struct iova_bitmap_report *report)
 {
-    struct question question = {.nbins = nbins, .bins = bins};
+    const uint64_t nbits = bitmap->geometry.nbits;
+    uint64_t bin = 0;
+    uint64_t bin_end = bin_start(nbits, nbins, 1);
+    struct iova_walk walk;
 
-    for (uint64_t i = 0; i < nbins; i++) {
-        bins[i] = 0;
+    memset(bins, 0, (size_t)nbins * sizeof(*bins));
+    iova_walk_begin(&walk, bitmap, IOVA_WALK_READ, NULL, report);
+    while (iova_walk_next(&walk)) {
+        struct iova_chunk part = walk.chunk;
+        const uint64_t end = part.first_bit + part.nbits;
+        while (part.first_bit < end) {
+            if (iova_poll_before(&walk.poll, IOVA_POLL_ITEM) < 0) {
+                iova_walk_break(&walk, walk.chunk.first_bit, -EINTR);
+                break;
+            }
+            if (bin_end <= part.first_bit) {
+                bin_end = bin_start(nbits, nbins, ++bin + 1);
+                continue;
+            }
+            part.nbits = (bin_end < end ? bin_end : end) - part.first_bit;
+            bins[bin] += count_chunk(&part);
+            part.bytes += (part.skip + part.nbits) >> 3;
+            part.skip = (unsigned)((part.skip + part.nbits) & 7);
+            part.first_bit += part.nbits;
+        }
     }
-    return ask(bitmap, bitmap->geometry.iova, bitmap->geometry.length, 0, see_bins, &question,
-               report);
+    return iova_walk_end(&walk);
 }

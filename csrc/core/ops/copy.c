@@ -1,49 +1,50 @@
 /*
  * copy.c - copying the whole content out, as bits or as a mask.
  */
-#include "core/bits/bits.h"
-#include "core/bitmap/window.h"
-
-/* Copies each chunk to where it belongs in `out`. */
-typedef void (*copy_op)(const struct iova_chunk *chunk, uint8_t *out);
-
-static void copy_bits(const struct iova_chunk *chunk, uint8_t *out)
-{
-    iova_bits_copy(out + (chunk->first_bit >> 3), chunk->bytes, chunk->skip, chunk->nbits);
-}
-
-static void copy_mask(const struct iova_chunk *chunk, uint8_t *out)
-{
-    iova_bits_expand(chunk->bytes, chunk->skip, chunk->nbits, out + chunk->first_bit);
-}
-
-static int copy_out(struct iova_bitmap *bitmap, copy_op copy, uint8_t *out,
-                    struct iova_bitmap_report *report)
-{
-    struct iova_span span = iova_geometry_whole(&bitmap->geometry);
-    struct iova_cursor cursor;
-    struct iova_chunk chunk;
-    int rc;
-
-    *report = (struct iova_bitmap_report){0};
-    iova_cursor_open_own(&cursor, bitmap, &span, IOVA_BITMAP_READ);
-    while ((rc = iova_cursor_next(&cursor, &chunk)) > 0) {
-        copy(&chunk, out);
-    }
-    if (rc < 0) {
-        iova_cursor_undone(&cursor, &span, report);
-    }
-    iova_cursor_close(&cursor);
-    return rc;
-}
+#include "core/bitmap/walk.h"
+#include "core/bits/words.h"
 
 int iova_bitmap_read(struct iova_bitmap *bitmap, uint8_t *bytes, struct iova_bitmap_report *report)
 {
-    return copy_out(bitmap, copy_bits, bytes, report);
+    struct iova_walk walk;
+
+    iova_walk_begin(&walk, bitmap, IOVA_WALK_READ, NULL, report);
+    while (iova_walk_next(&walk)) {
+        const struct iova_chunk *chunk = &walk.chunk;
+        uint8_t *to = bytes + (chunk->first_bit >> 3); /* each chunk starts at a byte */
+        if (chunk->hole) {
+            memset(to, 0, (size_t)((chunk->nbits + 7) >> 3));
+        } else {
+            iova_bits_copy(to, chunk->bytes, 0, chunk->nbits);
+        }
+    }
+    return iova_walk_end(&walk);
+}
+
+/* One byte for each of the first nbits bits of a word. */
+static void expand_part(uint64_t word, unsigned nbits, uint8_t *mask)
+{
+    for (unsigned i = 0; i < nbits; i++) {
+        mask[i] = (word >> i) & 1;
+    }
 }
 
 int iova_bitmap_to_mask(struct iova_bitmap *bitmap, uint8_t *mask,
                         struct iova_bitmap_report *report)
 {
-    return copy_out(bitmap, copy_mask, mask, report);
+    struct iova_walk walk;
+
+    iova_walk_begin(&walk, bitmap, IOVA_WALK_READ, NULL, report);
+    while (iova_walk_next(&walk)) {
+        const struct iova_chunk *chunk = &walk.chunk;
+        uint8_t *to = mask + chunk->first_bit;
+        if (chunk->hole) {
+            memset(to, 0, (size_t)chunk->nbits);
+        } else {
+            const struct iova_words words = iova_words_of(chunk->bytes, 0, chunk->nbits);
+            iova_kernels()->expand(words.body, words.nwords, to);
+            expand_part(words.tail, words.tail_bits, to + 64 * words.nwords);
+        }
+    }
+    return iova_walk_end(&walk);
 }

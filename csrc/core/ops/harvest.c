@@ -2,27 +2,14 @@
  * harvest.c - read and clear: the harvest of a migration round.
  *
  * Each word is taken with an atomic exchange, so that a concurrent mark is either in this harvest
- * or left for the next one. What was taken lies in a block of its own until it is rows, or marked
- * in another bitmap. A harvest that fails puts back what it cannot deliver.
+ * or left for the next one. What was taken lies in a block on the stack until it is rows, or marked
+ * in another bitmap. A harvest puts back what it cannot deliver.
  */
 #include <errno.h>
-#include <string.h>
 
-#include "core/bits/atomic.h"
+#include "core/bits/words.h"
 #include "core/ops/marker.h"
 #include "core/ops/runs.h"
-#include "core/bits/words.h"
-
-enum { BLOCK_BYTES = 4096, BLOCK_EDGES = 8 * BLOCK_BYTES + IOVA_EDGE_SLACK + 2 * 64 + 1 };
-
-/* One harvest, into rows or into another bitmap. */
-struct harvest {
-    struct iova_bitmap *bitmap;
-    struct iova_runs runs; /* rows: of all; into: of one block at a time */
-    struct iova_rows rows;
-    struct iova_marker *into; /* or NULL: rows are the answer */
-    uint8_t taken[BLOCK_BYTES];
-};
 
 /* Takes the bits of mask from a byte: they are 0 afterwards. */
 static uint8_t take_byte(uint8_t *byte, uint8_t mask)
@@ -32,169 +19,176 @@ static uint8_t take_byte(uint8_t *byte, uint8_t mask)
     return value == 0 ? 0 : iova_atomic_and8(byte, (uint8_t)~mask) & mask;
 }
 
-/* Takes aligned words, at most a block of them; where they are 0 they are not written. */
-static void take_words(uint8_t *taken, uint8_t *bytes, size_t nwords)
+/* Takes whole bytes, aligned words of them at once; those that are 0 are not written. */
+static void take_bytes(uint8_t *taken, uint8_t *bytes, size_t n)
 {
-    uint16_t list[BLOCK_BYTES / 8 + IOVA_LIST_SLACK];
-    size_t count = iova_kernels()->not_zero(bytes, nwords, list);
+    uint16_t list[IOVA_BLOCK_BYTES / 8 + IOVA_LIST_SLACK];
+    size_t i = 0;
 
-    memset(taken, 0, 8 * nwords);
+    for (size_t before = (size_t)iova_bits_to_word(bytes, n); i < before; i++) {
+        taken[i] = take_byte(bytes + i, 0xff);
+    }
+    size_t nwords = (n - i) / 8;
+    size_t count = iova_kernels()->not_zero(bytes + i, nwords, list);
+    memset(taken + i, 0, 8 * nwords);
     for (size_t k = 0; k < count; k++) {
-        size_t at = 8 * (size_t)list[k];
+        size_t at = i + 8 * (size_t)list[k];
         uint64_t value = iova_atomic_exchange64((iova_word *)(void *)(bytes + at), 0);
         memcpy(taken + at, &value, 8);
     }
-}
-
-/* Takes the bits of a run, which fits the block, into `taken`. The first bit stays bit `skip` of a
- * byte; the bits beside the run are 0 in `taken`. */
-static void take(uint8_t *taken, uint8_t *bytes, unsigned skip, uint64_t nbits)
-{
-    size_t nbytes = (size_t)((skip + nbits + 7) >> 3);
-    uint8_t last = iova_bits_upto((unsigned)((skip + nbits - 1) & 7));
-    size_t whole_from = skip != 0; /* bytes that are not the run's alone are taken by bits */
-    size_t whole_to = last != 0xff ? nbytes - 1 : nbytes;
-
-    if (whole_from != 0) {
-        taken[0] = take_byte(bytes, (uint8_t)(iova_bits_from(skip) & (nbytes == 1 ? last : 0xff)));
-    }
-    size_t i = whole_from;
-    for (; i < whole_to && ((uintptr_t)(bytes + i) & 7) != 0; i++) {
+    for (i += 8 * nwords; i < n; i++) {
         taken[i] = take_byte(bytes + i, 0xff);
-    }
-    if (i < whole_to) {
-        size_t nwords = (whole_to - i) / 8;
-        take_words(taken + i, bytes + i, nwords);
-        i += 8 * nwords;
-    }
-    for (; i < whole_to; i++) {
-        taken[i] = take_byte(bytes + i, 0xff);
-    }
-    if (whole_to < nbytes && whole_to >= whole_from) {
-        taken[whole_to] = take_byte(bytes + whole_to, last);
     }
 }
 
-/* Marks the bits of `taken` again. */
-static void put_back(const uint8_t *taken, uint8_t *bytes, size_t nbytes)
+/* Takes the bits of a piece that fits a block. The first bit stays bit `skip` of a byte; the bits
+ * beside the piece are 0 in `taken`. */
+static void take(uint8_t *taken, const struct iova_chunk *piece)
 {
-    for (size_t i = 0; i < nbytes; i++) {
-        if (taken[i] != 0) {
-            iova_atomic_or8(bytes + i, taken[i]);
+    const struct iova_cut cut = iova_bits_cut(piece->skip, piece->nbits);
+    uint8_t *bytes = piece->bytes;
+
+    if (cut.head != 0) {
+        *taken++ = take_byte(bytes++, cut.head);
+    }
+    take_bytes(taken, bytes, (size_t)cut.whole);
+    if (cut.tail != 0) {
+        taken[cut.whole] = take_byte(bytes + cut.whole, cut.tail);
+    }
+}
+
+/* Marks the bits of `taken` again, from bit `from` of the bitmap on. */
+static void put_back(const uint8_t *taken, const struct iova_chunk *piece, uint64_t from)
+{
+    uint64_t first =
+        from - piece->first_bit + piece->skip; /* counted from the piece's first byte */
+    uint64_t end = piece->skip + piece->nbits;
+
+    for (uint64_t i = first >> 3; i < (end + 7) >> 3; i++) {
+        uint8_t bits = taken[i] & (i == first >> 3 ? iova_bits_from((unsigned)(first & 7)) : 0xff);
+        if (bits != 0) {
+            iova_atomic_or8(piece->bytes + i, bits);
         }
     }
 }
 
-/* Harvests a piece of a chunk that fits a block. */
-static int harvest_block(struct harvest *harvest, const struct iova_chunk *chunk)
-{
-    struct iova_chunk taken = *chunk;
-    int rc;
+/* One harvest into rows. */
+struct harvest {
+    struct iova_walk walk;
+    struct iova_runs runs;
+    struct iova_rows rows;
+    bool exclusive;
+};
 
-    /* Before anything is taken: what follows needs no more memory. */
-    if (!iova_rows_reserve(&harvest->rows, BLOCK_EDGES)) {
-        return -ENOMEM;
-    }
-    taken.bytes = harvest->taken;
-    take(harvest->taken, chunk->bytes, chunk->skip, chunk->nbits);
-    if (harvest->into == NULL) {
-        return iova_runs_add(&harvest->runs, &taken);
-    }
-    struct iova_span span =
-        iova_geometry_pages(&harvest->bitmap->geometry, chunk->first_bit, chunk->nbits);
-    uint64_t count;
-    harvest->rows.count = 0;
-    iova_runs_begin(&harvest->runs, &harvest->bitmap->geometry, &span, true, &harvest->rows);
-    iova_runs_add(&harvest->runs, &taken);
-    iova_runs_end(&harvest->runs, &count);
-    rc = iova_marker_mark(harvest->into, harvest->rows.items, harvest->rows.count);
-    if (rc < 0) { /* pages from the first that is not in `into` stay in the source */
-        uint64_t from = iova_geometry_bit(&harvest->bitmap->geometry, harvest->into->report.iova);
-        for (uint64_t bit = chunk->first_bit; bit < from; bit++) {
-            uint64_t at = bit - chunk->first_bit + chunk->skip;
-            harvest->taken[at >> 3] &= (uint8_t)~(1u << (at & 7));
-        }
-        put_back(harvest->taken, chunk->bytes, (size_t)((chunk->skip + chunk->nbits + 7) >> 3));
+/* Nobody else marks: the rows are decoded where the bits lie, which are cleared then. */
+static int harvest_in_place(struct harvest *harvest, const struct iova_chunk *piece)
+{
+    int rc = iova_runs_add(&harvest->runs, piece);
+
+    if (rc == 0) {
+        iova_bits_clear(piece->bytes, piece->skip, piece->nbits);
     }
     return rc;
 }
 
-/* Marks again what is in rows, after a failure. 0, or an error: then rows are all there is. */
+/* Takes a piece, and adds its rows: 0 or -ENOMEM. What a caller's array has no room for, from the
+ * first run on that does not fit, is put back, and the walk ends with -ENOSPC. */
+static int harvest_piece(struct harvest *harvest, const struct iova_chunk *piece)
+{
+    uint8_t taken[IOVA_BLOCK_BYTES];
+    struct iova_chunk copy = *piece;
+    struct iova_runs *runs = &harvest->runs;
+
+    /* Before anything is taken: what follows, and the end, need no more memory. */
+    if (!harvest->rows.fixed && !iova_rows_reserve(&harvest->rows, IOVA_BLOCK_EDGES)) {
+        return -ENOMEM;
+    }
+    if (harvest->exclusive && !harvest->rows.fixed) {
+        return harvest_in_place(harvest, piece);
+    }
+    take(taken, piece);
+    copy.bytes = taken;
+    int rc = iova_runs_add(runs, &copy);
+    if (runs->dropped != 0) {
+        put_back(taken, piece, runs->first_dropped);
+        iova_walk_break(&harvest->walk, runs->first_dropped, -ENOSPC);
+        runs->dropped = 0;
+        runs->carry = 0; /* no run is open */
+    }
+    return rc;
+}
+
+/* After a failure, marks again what is in rows. 0, or an error: then rows are all there is. */
 static int put_all_back(struct harvest *harvest, uint64_t *count)
 {
     struct iova_runs *runs = &harvest->runs;
-    struct iova_bitmap_report ignored;
+    struct iova_bitmap *bitmap = harvest->walk.bitmap;
 
     if (runs->seen == 0) {
         return 0;
     }
     runs->span.last_bit = runs->span.first_bit + (runs->seen - 1);
-    runs->span.last = iova_geometry_last_address(&harvest->bitmap->geometry, runs->span.last_bit);
-    iova_runs_end(runs, count); /* has room: each block reserved for it */
+    runs->span.last = iova_geometry_last_address(&bitmap->geometry, runs->span.last_bit);
+    iova_runs_end(runs, count); /* has room: each piece reserved for it */
     struct iova_bitmap_ranges all = {
         .rows = (struct iova_bitmap_range *)(void *)harvest->rows.items, .count = *count};
-    return iova_bitmap_put_back(harvest->bitmap, &all, &ignored);
-}
-
-/* Takes the whole span, block by block: 0, or an error, and what was not taken in the report. */
-static int take_all(struct harvest *harvest, const struct iova_span *span,
-                    struct iova_bitmap_report *report)
-{
-    struct iova_cursor cursor;
-    struct iova_chunk chunk;
-    int taken = 0;
-    int rc = 0;
-
-    iova_cursor_open_sparse(&cursor, harvest->bitmap, span, IOVA_BITMAP_WRITE);
-    while (taken == 0 && (rc = iova_cursor_next(&cursor, &chunk)) > 0) {
-        struct iova_chunk block;
-        if (chunk.hole) {
-            taken = harvest->into == NULL ? iova_runs_add(&harvest->runs, &chunk) : 0;
-            continue;
-        }
-        while (taken == 0 && iova_chunk_cut(&chunk, 8 * BLOCK_BYTES, &block)) {
-            taken = harvest_block(harvest, &block);
-        }
-    }
-    if (rc < 0) {
-        iova_cursor_undone(&cursor, span, report);
-    }
-    iova_cursor_close(&cursor);
-    return rc < 0 ? rc : taken;
+    return iova_bitmap_put_back(bitmap, &all, NULL);
 }
 
 int iova_bitmap_read_and_clear(struct iova_bitmap *bitmap, uint64_t iova, uint64_t length,
                                unsigned flags, struct iova_bitmap_ranges *ranges,
                                struct iova_bitmap_report *report)
 {
-    struct harvest harvest = {.bitmap = bitmap};
-    struct iova_span span;
+    const struct iova_request request = {iova, length, flags,
+                                         IOVA_BITMAP_CLIP | IOVA_BITMAP_EXCLUSIVE};
+    struct harvest harvest = {.rows = iova_rows_of(ranges),
+                              .exclusive = (flags & IOVA_BITMAP_EXCLUSIVE) != 0};
+    struct iova_walk *walk = &harvest.walk;
+    struct iova_chunk piece;
 
-    *ranges = (struct iova_bitmap_ranges){0};
-    *report = (struct iova_bitmap_report){0};
-    int rc = iova_geometry_resolve(&bitmap->geometry, iova, length, flags, &span);
-    if (rc <= 0) {
-        return rc;
+    ranges->count = 0;
+    const bool some = iova_walk_begin(walk, bitmap, IOVA_WALK_WRITE, &request, report);
+    if (some) {
+        iova_runs_begin(&harvest.runs, &bitmap->geometry, &walk->span, true, &harvest.rows);
     }
-    iova_runs_begin(&harvest.runs, &bitmap->geometry, &span, true, &harvest.rows);
-    rc = take_all(&harvest, &span, report);
-    bool lost = false;
-    if (rc == 0) {
-        rc = iova_runs_end(&harvest.runs, &ranges->count);
-    } else {
-        lost = put_all_back(&harvest, &ranges->count) < 0;
-        if (report->length != 0) { /* as if nothing had been taken */
-            report->iova = span.iova;
-            report->length = span.last - span.iova + 1;
+    while (iova_walk_next(walk)) {
+        while (walk->rc == 0 && iova_runs_next_piece(&walk->chunk, &piece)) {
+            iova_walk_fail(walk, piece.hole ? iova_runs_add(&harvest.runs, &piece)
+                                            : harvest_piece(&harvest, &piece));
         }
     }
-    if (rc < 0 && !lost) {
-        ranges->count = 0;
-        iova_rows_free(harvest.rows.items);
-        return rc;
+    int rc = iova_walk_end(walk);
+    bool delivers = rc == 0 || rc == -ENOSPC;
+    if (delivers && some) {
+        iova_runs_end(&harvest.runs, &ranges->count); /* has room: each piece reserved for it */
+    } else if (some) {
+        delivers = put_all_back(&harvest, &ranges->count) < 0;
+        if (walk->report->length != 0) { /* as if nothing had been taken */
+            walk->report->iova = walk->span.iova;
+            walk->report->length = walk->span.last - walk->span.iova + 1;
+        }
+        ranges->count = delivers ? ranges->count : 0;
     }
-    iova_rows_trim(&harvest.rows);
-    ranges->rows = (struct iova_bitmap_range *)(void *)harvest.rows.items;
+    iova_rows_give(&harvest.rows, delivers ? 0 : rc, ranges);
+    return rc;
+}
+
+/* Moves a piece: what was not marked in the other bitmap stays here. */
+static int move_piece(struct iova_walk *from, struct iova_walk *to, const struct iova_chunk *piece)
+{
+    const struct iova_bitmap_geometry *geometry = &from->bitmap->geometry;
+    const struct iova_span whole = iova_geometry_whole(geometry);
+    uint8_t taken[IOVA_BLOCK_BYTES];
+    struct iova_chunk copy = *piece;
+    struct iova_block block;
+
+    take(taken, piece);
+    copy.bytes = taken;
+    iova_block_decode(&block, geometry, &whole, &copy);
+    int rc = iova_mark_rows(to, block.items, block.count);
+    if (rc < 0) {
+        put_back(taken, piece, iova_geometry_bit(geometry, to->report->iova));
+    }
     return rc;
 }
 
@@ -202,25 +196,23 @@ int iova_bitmap_move_into(struct iova_bitmap *bitmap, uint64_t iova, uint64_t le
                           unsigned flags, struct iova_bitmap *into,
                           struct iova_bitmap_report *report)
 {
-    struct iova_marker marker;
-    struct harvest harvest = {.bitmap = bitmap, .into = &marker};
-    struct iova_span span;
+    const struct iova_request request = {iova, length, flags,
+                                         IOVA_BITMAP_CLIP | IOVA_BITMAP_EXCLUSIVE};
+    struct iova_walk from, to;
+    struct iova_chunk piece;
 
-    *report = (struct iova_bitmap_report){0};
-    int rc = iova_geometry_resolve(&bitmap->geometry, iova, length, flags, &span);
-    if (rc <= 0) {
-        return rc;
+    iova_walk_begin(&to, into, IOVA_WALK_ROWS, NULL, report);
+    iova_walk_begin(&from, bitmap, IOVA_WALK_WRITE, &request, NULL);
+    while (iova_walk_next(&from)) {
+        while (from.rc == 0 && iova_runs_next_piece(&from.chunk, &piece)) {
+            iova_walk_fail(&from, piece.hole ? 0 : move_piece(&from, &to, &piece));
+        }
     }
-    iova_marker_open(&marker, into);
-    rc = take_all(&harvest, &span, report);
-    iova_marker_close(&marker);
-    if (marker.report.length != 0) { /* the page that is not whole in `into` is still here */
-        uint64_t bit = iova_geometry_bit(&bitmap->geometry, marker.report.iova);
-        uint64_t start = iova_geometry_address(&bitmap->geometry, bit);
-        report->iova = start > span.iova ? start : span.iova;
-        report->length = span.last - report->iova + 1;
+    if (to.report->length != 0) { /* the page that is not whole in `into` is still here */
+        iova_walk_break(&from, iova_geometry_bit(&bitmap->geometry, to.report->iova), from.rc);
     }
-    report->pages = marker.report.pages;
-    iova_rows_free(harvest.rows.items);
-    return rc;
+    to.report->iova = from.unread.iova;
+    to.report->length = from.unread.length;
+    iova_walk_end(&to);
+    return iova_walk_end(&from);
 }

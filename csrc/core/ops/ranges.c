@@ -1,235 +1,37 @@
 /*
- * ranges.c - from bits to runs of pages: the rows that describe them, their number, and pages.
- *
- * A run starts and ends where a bit differs from the one before it. Those edges alternate: start,
- * end, start, end; so one decode of edges gives the rows. Runs of clean pages have the same edges,
- * only what is around them counts as dirty. A word is loaded once, so that rows stay well-formed
- * while others mark.
+ * ranges.c - the dirty or clean runs of a range.
  */
-#include "core/ops/runs.h"
-
 #include <errno.h>
-#include <string.h>
 
-#include "core/bits/words.h"
-
-/* Words that are decoded before their edges become rows: those are still in the cache then. */
-enum { BLOCK = 512, SMALL_BLOCK = 32 };
-
-void iova_runs_begin(struct iova_runs *runs, const struct iova_bitmap_geometry *geometry,
-                     const struct iova_span *span, bool dirty, struct iova_rows *rows)
-{
-    *runs = (struct iova_runs){
-        .geometry = geometry, .span = *span, .rows = rows, .carry = !dirty, .outside = !dirty};
-    /* An edge for each bit, and room to write beyond the last; never more than 2**61 of them, as
-     * the bits lie in memory. */
-    rows->most = span->last_bit - span->first_bit + 64 * BLOCK + 2 * IOVA_EDGE_SLACK;
-}
-
-/* Pairs of edges become rows, while they are in the cache. */
-static void convert(struct iova_runs *runs)
-{
-    struct iova_rows *rows = runs->rows;
-    size_t npairs = (rows->count - runs->converted) / 2;
-
-    if (npairs == 0) { /* there may be no items at all */
-        return;
-    }
-    iova_kernels()->to_rows(rows->items + runs->converted, npairs, runs->geometry->iova,
-                            runs->geometry->pgshift);
-    runs->converted += 2 * npairs;
-}
-
-/* Adds edges that are listed elsewhere to a fixed array, as far as it has room. */
-static void append(struct iova_runs *runs, const uint64_t *edges, size_t count)
-{
-    struct iova_rows *rows = runs->rows;
-    size_t room = rows->capacity - rows->count;
-    size_t kept = count < room ? count : room;
-
-    if (kept != 0) {
-        memcpy(rows->items + rows->count, edges, kept * sizeof(*edges));
-        rows->count += kept;
-    }
-    runs->dropped += count - kept;
-}
-
-/* How many of nwords (>= 1) words to decode next: directly, where there is room for all edges that
- * may come, or through a small list where a fixed array may not have it (*listed). 0: no memory. */
-static size_t decodable(struct iova_rows *rows, size_t nwords, bool *listed)
-{
-    size_t n = nwords < BLOCK ? nwords : BLOCK;
-
-    *listed = false;
-    if (iova_rows_reserve(rows, 64 * n + IOVA_EDGE_SLACK)) {
-        return n;
-    }
-    if (!rows->fixed) {
-        return 0;
-    }
-    size_t room = rows->capacity - rows->count;
-    if (room >= 64 * SMALL_BLOCK + IOVA_EDGE_SLACK) {
-        return (room - IOVA_EDGE_SLACK) / 64;
-    }
-    *listed = true;
-    return n < SMALL_BLOCK ? n : SMALL_BLOCK;
-}
-
-/* Adds the edges of whole words. */
-static int add_words(struct iova_runs *runs, const uint8_t *words, size_t nwords, uint64_t position)
-{
-    struct iova_rows *rows = runs->rows;
-    const struct iova_kernels *kernels = iova_kernels();
-
-    while (nwords > 0 && !(runs->partial && runs->dropped != 0)) {
-        bool listed;
-        /* A stretch that goes on as it was has no edges. */
-        size_t n = kernels->uniform(words, nwords, runs->carry ? UINT64_MAX : 0);
-        if (n == 0) {
-            n = decodable(rows, nwords, &listed);
-            if (n == 0) {
-                return -ENOMEM;
-            }
-            uint64_t edges[64 * SMALL_BLOCK + IOVA_EDGE_SLACK];
-            uint64_t *out = listed ? edges : rows->items + rows->count;
-            size_t count = kernels->edges(words, n, position, &runs->carry, out);
-            if (listed) {
-                append(runs, edges, count);
-            } else {
-                rows->count += count;
-            }
-            convert(runs);
-        }
-        words += 8 * n;
-        position += 64 * n;
-        nwords -= n;
-    }
-    return 0;
-}
-
-/* Adds the edges of the first nbits bits of a word. */
-static int add_part(struct iova_runs *runs, uint64_t word, unsigned nbits, uint64_t position)
-{
-    uint64_t found = iova_words_edges(word, nbits, &runs->carry);
-    uint64_t edges[64];
-    size_t count = 0;
-
-    for (; found != 0; found &= found - 1) {
-        edges[count++] = position + iova_lowest_bit(found);
-    }
-    if (count != 0 && !iova_rows_reserve(runs->rows, count) && !runs->rows->fixed) {
-        return -ENOMEM;
-    }
-    append(runs, edges, count);
-    return 0;
-}
-
-int iova_runs_add(struct iova_runs *runs, const struct iova_chunk *chunk)
-{
-    uint64_t position = chunk->first_bit;
-
-    if (chunk->hole) { /* ends a run of dirty pages, where one is open */
-        runs->seen += chunk->nbits;
-        return add_part(runs, 0, 1, position);
-    }
-    struct iova_words words = iova_words_of(chunk);
-    int rc = add_part(runs, words.head, words.head_bits, position);
-
-    if (rc == 0) {
-        position += words.head_bits;
-        rc = add_words(runs, words.body, words.nwords, position);
-    }
-    if (rc == 0) {
-        rc = add_part(runs, words.tail, words.tail_bits, position + 64 * (uint64_t)words.nwords);
-    }
-    runs->seen += chunk->nbits;
-    return rc;
-}
-
-/* The last run reaches the end of the span: its end is no edge, and lies inside a page. */
-static int end_open_run(struct iova_runs *runs)
-{
-    uint64_t edge = runs->span.last_bit + 1;
-
-    if (!iova_rows_reserve(runs->rows, 1) && !runs->rows->fixed) {
-        return -ENOMEM;
-    }
-    append(runs, &edge, 1);
-    return 0;
-}
-
-int iova_runs_end(struct iova_runs *runs, uint64_t *count)
-{
-    struct iova_rows *rows = runs->rows;
-    const struct iova_span *span = &runs->span;
-    bool open = runs->carry != runs->outside;
-
-    if (open && end_open_run(runs) < 0) {
-        return -ENOMEM;
-    }
-    convert(runs);
-    *count = (rows->count + runs->dropped) / 2;
-    if (rows->count != 0 && rows->items[0] < span->iova) {
-        rows->items[1] -= span->iova - rows->items[0];
-        rows->items[0] = span->iova;
-    }
-    if (runs->dropped != 0) {
-        return -ENOSPC;
-    }
-    if (open) {
-        rows->items[rows->count - 1] = span->last - rows->items[rows->count - 2] + 1;
-    }
-    return 0;
-}
+#include "core/ops/runs.h"
 
 int iova_bitmap_ranges(struct iova_bitmap *bitmap, uint64_t iova, uint64_t length, unsigned flags,
                        struct iova_bitmap_ranges *ranges, struct iova_bitmap_report *report)
 {
-    struct iova_rows rows = {.items = (uint64_t *)(void *)ranges->rows,
-                             .capacity = (size_t)ranges->capacity * 2,
-                             .fixed = ranges->rows != NULL};
-    struct iova_span span;
-    struct iova_cursor cursor;
-    struct iova_chunk chunk;
-    struct iova_runs runs;
-    int added = 0;
+    const struct iova_request request = {
+        iova, length, flags, IOVA_BITMAP_CLIP | IOVA_BITMAP_CLEAN | IOVA_BITMAP_PARTIAL};
+    struct iova_rows rows = iova_rows_of(ranges);
+    struct iova_runs runs = {0};
+    struct iova_walk walk;
 
     ranges->count = 0;
-    *report = (struct iova_bitmap_report){0};
-    int rc = iova_geometry_resolve(&bitmap->geometry, iova, length, flags, &span);
-    if (rc <= 0) {
-        return rc;
+    const bool some = iova_walk_begin(&walk, bitmap, IOVA_WALK_READ, &request, report);
+    if (some) {
+        iova_runs_begin(&runs, &bitmap->geometry, &walk.span, !(flags & IOVA_BITMAP_CLEAN), &rows);
+        runs.partial = (flags & IOVA_BITMAP_PARTIAL) != 0;
     }
-    iova_runs_begin(&runs, &bitmap->geometry, &span, !(flags & IOVA_BITMAP_CLEAN), &rows);
-    runs.partial = (flags & IOVA_BITMAP_PARTIAL) != 0;
-    iova_cursor_open_sparse(&cursor, bitmap, &span, IOVA_BITMAP_READ);
-    while (added == 0 && !(runs.partial && runs.dropped != 0) &&
-           (rc = iova_cursor_next(&cursor, &chunk)) > 0) {
-        added = iova_runs_add(&runs, &chunk);
+    while (!(runs.partial && runs.dropped != 0) && iova_walk_next(&walk)) {
+        iova_walk_fail(&walk, iova_runs_add(&runs, &walk.chunk));
     }
-    if (rc < 0) {
-        iova_cursor_undone(&cursor, &span, report);
-    } else {
-        rc = added;
-    }
-    iova_cursor_close(&cursor);
-    if (rc == 0) {
+    int rc = iova_walk_end(&walk);
+    if (rc == 0 && some) {
         rc = iova_runs_end(&runs, &ranges->count);
     }
     if (runs.partial && rc == -ENOSPC) {
         ranges->count = rows.count / 2;
-        return 0;
+        rc = 0;
     }
-    if (rows.fixed) {
-        return rc;
-    }
-    if (rc < 0) {
-        iova_rows_free(rows.items);
-        return rc;
-    }
-    iova_rows_trim(&rows);
-    ranges->rows = (struct iova_bitmap_range *)(void *)rows.items;
-    return 0;
+    return iova_rows_give(&rows, rc, ranges);
 }
 
 void iova_bitmap_rows_free(void *rows)

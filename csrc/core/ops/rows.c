@@ -226,3 +226,29 @@ void iova_rows_drop_spare(void)
 {
     keep(NULL);
 }
+
+struct iova_rows iova_rows_of(const struct iova_bitmap_ranges *ranges)
+{
+    const bool given = ranges->rows != NULL;
+
+    return (struct iova_rows){.items = (uint64_t *)(void *)ranges->rows,
+                              .capacity = given ? (size_t)ranges->capacity * 2 : 0,
+                              .fixed = given};
+}
+
+int iova_rows_give(struct iova_rows *rows, int rc, struct iova_bitmap_ranges *ranges)
+{
+    if (rows->fixed) {
+        return rc;
+    }
+    if (rc < 0) {
+        iova_rows_free(rows->items);
+        rows->items = NULL;
+        ranges->count = 0;
+    } else {
+        iova_rows_trim(rows);
+    }
+    ranges->rows = (struct iova_bitmap_range *)(void *)rows->items;
+    ranges->capacity = ranges->count;
+    return rc;
+}

@@ -10,7 +10,8 @@
 
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
+
+#include "iova_bitmap.h"
 
 struct iova_rows {
     uint64_t *items;
@@ -20,11 +21,18 @@ struct iova_rows {
     bool fixed;      /* a caller's array: cannot grow */
 };
 
-/* Room for `more` items behind those in use; false where there is no memory, or it is fixed. */
+/* Room for `more` items after those in use; false if there is no memory, or it is fixed. */
 bool iova_rows_reserve(struct iova_rows *rows, size_t more);
 
 /* Gives back the room that is not in use. */
 void iova_rows_trim(struct iova_rows *rows);
+
+/* The caller's array, or memory to be allocated if it gave none. */
+struct iova_rows iova_rows_of(const struct iova_bitmap_ranges *ranges);
+
+/* Hands allocated rows over after success, and frees them after an error; a caller's array stays as
+ * it is. Returns rc. */
+int iova_rows_give(struct iova_rows *rows, int rc, struct iova_bitmap_ranges *ranges);
 
 /* Frees what reserve made; NULL is allowed. One mapping is kept for the next rows. */
 void iova_rows_free(uint64_t *items);

@@ -1,8 +1,8 @@
 /*
  * sort.h - rows of a batch in ascending order.
  */
-#ifndef IOVA_BATCH_SORT_H
-#define IOVA_BATCH_SORT_H
+#ifndef IOVA_SORT_H
+#define IOVA_SORT_H
 
 #include "core/bitmap/poll.h"
 

@@ -84,7 +84,7 @@ static void undo_harvest(struct ib_bitmap *self, struct iova_bitmap_ranges *rang
 
 static PyObject *harvest(struct ib_bitmap *self, uint64_t iova, uint64_t length)
 {
-    struct iova_bitmap_ranges ranges;
+    struct iova_bitmap_ranges ranges = {0};
     struct iova_bitmap_report report;
     PyThreadState *thread = ib_bitmap_unlock(self, iova_bitmap_geometry(self->engine)->nbytes);
     int rc = iova_bitmap_read_and_clear(self->engine, iova, length, 0, &ranges, &report);
@@ -158,7 +158,7 @@ static int merge(struct ib_bitmap *self, struct ib_bitmap *other, uint64_t *newl
     struct iova_bitmap_report report;
     PyThreadState *thread =
         ib_bitmap_unlock_both(self, other, iova_bitmap_geometry(other->engine)->nbytes);
-    int rc = iova_bitmap_merge(self->engine, other->engine, &report);
+    int rc = iova_bitmap_merge(self->engine, other->engine, 0, &report);
 
     ib_bitmap_relock(thread);
     if (rc < 0) {

@@ -63,7 +63,8 @@ static bool set_here(struct ib_bitmap *self, PyObject *iova_object, PyObject *le
         PyErr_Clear(); /* an error is found again */
         return false;
     }
-    return iova_bitmap_set_here(self->engine, iova, length);
+    struct iova_bitmap_report report;
+    return iova_bitmap_set(self->engine, iova, length, 0, &report) == 0;
 #endif
 }
 

@@ -109,6 +109,7 @@ static void test_fault(uint64_t nth, int64_t answer, unsigned flags, bool clear)
     struct iova_bitmap *bitmap = make(&fake, &fake_ops, 1);
     struct iova_bitmap_report report = {9, 9, 9};
     const bool clip = (flags & IOVA_BITMAP_CLIP) != 0;
+    flags &= clear ? ~(unsigned)IOVA_BITMAP_COUNT : UINT32_MAX; /* clear takes none */
     const uint64_t first = clip ? 0 : first_of(1) + 3;
     const uint64_t end = clip ? nbits : first_of(5) + 11;            /* page first to end - 1 */
     const uint64_t iova = clip ? BASE - 100 : address_of(first) + 7; /* inside of a page */

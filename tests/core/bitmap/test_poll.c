@@ -144,7 +144,7 @@ static int op_equal(void)
 
 static int op_merge(void)
 {
-    return iova_bitmap_merge(bitmap, other, &report);
+    return iova_bitmap_merge(bitmap, other, 0, &report);
 }
 
 static int op_set_ranges(void)
@@ -162,7 +162,7 @@ static int op_set_a_long_one(void)
 
 static int op_harvest(void)
 {
-    struct iova_bitmap_ranges ranges;
+    struct iova_bitmap_ranges ranges = {0};
     int rc = iova_bitmap_read_and_clear(bitmap, 0, LENGTH, 0, &ranges, &report);
     keep(&ranges);
     return rc;

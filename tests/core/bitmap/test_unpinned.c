@@ -232,7 +232,7 @@ static void test_wide(int flags)
     CHECK_EQ(iova_bitmap_alloc(0, length, 1, memory, WIDE, NULL, &bitmap), 0);
     CHECK_EQ(iova_bitmap_alloc(0, length, 1, other, WIDE, NULL, &into), 0);
     check_list(bitmap);
-    CHECK_EQ(iova_bitmap_merge(into, bitmap, &report), 0);
+    CHECK_EQ(iova_bitmap_merge(into, bitmap, 0, &report), 0);
     CHECK_EQ(report.pages, ndirty);
     check_list(into);
     CHECK_EQ(iova_bitmap_read_and_clear(into, 0, length, 0, &found, &report), 0);

@@ -211,7 +211,7 @@ static void test_merge(uint64_t seed)
     }
     plan(seed);
     plan_again();
-    const int rc = iova_bitmap_merge(left.bitmap, right.bitmap, &report);
+    const int rc = iova_bitmap_merge(left.bitmap, right.bitmap, 0, &report);
     look(&left, left.after);
     look(&right, right.after);
     CHECK(memcmp(right.before, right.after, right.nbits) == 0, "the other one has changed");
@@ -238,31 +238,31 @@ static void test_merge(uint64_t seed)
 }
 
 /* Rows of nothing at all are marked too, that is, nothing is. */
-static void test_marker(void)
+static void test_mark_rows(void)
 {
     const uint64_t items[] = {BASE + 9, 0, BASE + 40, 5, BASE, 1};
-    struct iova_marker marker;
+    struct iova_bitmap_report report;
+    struct iova_walk walk;
 
     make(&left, BASE, 4 * 77, 4);
     make(&right, BASE, 4 * 77, 4);
-    CHECK_EQ(iova_bitmap_reset(left.bitmap, &marker.report), 0);
-    iova_marker_open(&marker, left.bitmap);
-    CHECK_EQ(iova_marker_mark(&marker, items, 6), 0);
-    iova_marker_close(&marker);
-    CHECK_EQ(marker.report.pages, 3);
-    CHECK_EQ(marker.report.length, 0);
+    CHECK_EQ(iova_bitmap_reset(left.bitmap, &report), 0);
+    iova_walk_begin(&walk, left.bitmap, IOVA_WALK_ROWS, NULL, &report);
+    CHECK_EQ(iova_mark_rows(&walk, items, 6), 0);
+    CHECK_EQ(iova_walk_end(&walk), 0);
+    CHECK_EQ(report.pages, 3);
+    CHECK_EQ(report.length, 0);
     look(&left, left.after);
     for (uint64_t n = 0; n < left.nbits; n++) {
         CHECK(left.after[n] == (n == 0 || n == 10 || n == 11), "page %" PRIu64, n);
     }
     /* A harvest and a move of nothing, and of what is not there. */
-    struct iova_bitmap_ranges found = {&(struct iova_bitmap_range){0}, 7, 7};
-    CHECK_EQ(iova_bitmap_read_and_clear(right.bitmap, BASE, 0, 0, &found, &marker.report), 0);
+    struct iova_bitmap_ranges found = {NULL, 7, 7};
+    CHECK_EQ(iova_bitmap_read_and_clear(right.bitmap, BASE, 0, 0, &found, &report), 0);
     CHECK(found.rows == NULL && found.count == 0, "rows");
-    CHECK_EQ(iova_bitmap_move_into(right.bitmap, BASE, 0, 0, left.bitmap, &marker.report), 0);
-    CHECK_EQ(iova_bitmap_move_into(right.bitmap, BASE - 1, 4, 0, left.bitmap, &marker.report),
-             -ERANGE);
-    CHECK_EQ(marker.report.pages, 0);
+    CHECK_EQ(iova_bitmap_move_into(right.bitmap, BASE, 0, 0, left.bitmap, &report), 0);
+    CHECK_EQ(iova_bitmap_move_into(right.bitmap, BASE - 1, 4, 0, left.bitmap, &report), -ERANGE);
+    CHECK_EQ(report.pages, 0);
     look(&right, right.after);
     CHECK(memcmp(right.before, right.after, right.nbits) == 0, "something moved");
     finish(&left);
@@ -305,7 +305,7 @@ int main(void)
         test_pair(seed);
         test_merge(seed);
     }
-    test_marker();
+    test_mark_rows();
     test_move_beyond_the_other();
     CHECK(failures > 50 && equal > 5 && different > 50,
           "%" PRIu64 " failures, %" PRIu64 " equal, %" PRIu64 " different", failures, equal,

@@ -16,8 +16,8 @@ int main(void)
 #include "../../support/failing.c"
 
 #include "check.h"
-#include "iova_bitmap.h"
 #include "core/sources/write_tracker.h"
+#include "iova_bitmap.h"
 
 extern char __executable_start, etext; /* the linker's */
 
@@ -142,7 +142,7 @@ static int op_pages(struct world *world)
 
 static int op_combined(struct world *world)
 {
-    struct iova_bitmap_ranges ranges;
+    struct iova_bitmap_ranges ranges = {0};
     int rc =
         iova_bitmap_ranges_combined(world->bitmap, world->other, IOVA_BITMAP_SUB, &ranges, &report);
     if (rc == 0) {
@@ -153,7 +153,7 @@ static int op_combined(struct world *world)
 
 static int op_harvest(struct world *world)
 {
-    struct iova_bitmap_ranges ranges;
+    struct iova_bitmap_ranges ranges = {0};
     const struct iova_bitmap_geometry *geometry = iova_bitmap_geometry(world->bitmap);
     int rc = iova_bitmap_read_and_clear(world->bitmap, BASE, geometry->length, 0, &ranges, &report);
     keep(world, &ranges); /* also where it could not be put back */
@@ -168,7 +168,7 @@ static int op_move(struct world *world)
 
 static int op_merge(struct world *world)
 {
-    return iova_bitmap_merge(world->into, world->bitmap, &report);
+    return iova_bitmap_merge(world->into, world->bitmap, 0, &report);
 }
 
 static int op_batch(struct world *world)

@@ -121,7 +121,8 @@ enum range_operation { SET, CLEAR, COUNT, RANGES };
 
 static void do_range(struct model *m, struct fake_pin *fake, enum range_operation what)
 {
-    const unsigned flags = (unsigned)below(4);
+    const unsigned takes = what == SET ? IOVA_BITMAP_CLIP | IOVA_BITMAP_COUNT : IOVA_BITMAP_CLIP;
+    const unsigned flags = (unsigned)below(4) & takes;
     struct iova_bitmap_report report = {9, 9, 9};
     struct iova_bitmap_ranges found = {0};
     uint64_t iova;
