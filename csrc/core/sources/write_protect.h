@@ -13,9 +13,9 @@
 #include "core/sources/write_tracker.h"
 
 struct iova_write_protect {
-    int faults;  /* the userfaultfd, -1 where not open */
-    int pagemap; /* /proc/self/pagemap, -1 where not open */
-    int owner;   /* the process whose memory these two stand for */
+    int faults;     /* the userfaultfd, -1 if not open */
+    int pagemap;    /* /proc/self/pagemap, -1 if not open */
+    uint64_t owner; /* generation of the process whose memory these two stand for */
 };
 
 /* Host addresses of whole pages, the end exclusive. */

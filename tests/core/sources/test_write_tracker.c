@@ -11,8 +11,8 @@
 #ifdef __linux__
 
 #include <sys/mman.h>
-#include <sys/wait.h>
-#include <unistd.h>
+
+#include "same_pid.h"
 
 static uint64_t page;
 
@@ -359,6 +359,30 @@ static void test_fork(void)
     munmap(memory, 4 * page);
 }
 
+static uint8_t *same_memory, *same_bits;
+static struct iova_write_tracker *same_tracker;
+static struct iova_bitmap *same_into;
+
+static int start_here(void)
+{
+    same_memory = map(2);
+    same_tracker = started(same_memory, 2 * page, 0);
+    same_into = bitmap(0, 2 * page, page, NULL, &same_bits);
+    return check_result();
+}
+
+static int refuse_there(void)
+{
+    struct iova_bitmap_report report;
+
+    CHECK(!iova_write_tracker_started(same_tracker), "started in a child");
+    CHECK_EQ(iova_write_tracker_collect(same_tracker, same_into, &report), -ECHILD);
+    CHECK_EQ(iova_write_tracker_start(same_tracker), 0);
+    same_memory[page] = 1;
+    CHECK_EQ(collect(same_tracker, same_into), 1);
+    return check_result();
+}
+
 static void skip_where_impossible(void)
 {
     struct iova_write_tracker *tracker = NULL;
@@ -385,6 +409,7 @@ int main(void)
     test_scan_fails();
     test_errors();
     test_fork();
+    same_pid(start_here, refuse_there);
     return check_result();
 }
 
