@@ -46,7 +46,7 @@ _Static_assert(sizeof(struct linux_pm_scan_arg) == 96, "layout of PAGEMAP_SCAN")
 
 /* Regions that one call may ask for: above, the kernel leaves a stale walk_end, and reports the
  * tail twice. */
-enum { LINUX_PAGEMAP_REGIONS = 512 };
+#define LINUX_PAGEMAP_REGIONS 512
 
 /*
  * Scans from arg->start to arg->end for `regions`. Returns how many it has found, and sets

@@ -86,7 +86,8 @@ static int arm(const struct iova_write_protect *protect, struct iova_pages pages
 {
     const struct linux_uffdio_range range = {.start = pages.start, .len = pages.end - pages.start};
     struct linux_uffdio_register reg = {.range = range, .mode = LINUX_UFFDIO_REGISTER_MODE_WP};
-    struct linux_uffdio_writeprotect wp = {.range = range, .mode = LINUX_UFFDIO_WRITEPROTECT_MODE_WP};
+    struct linux_uffdio_writeprotect wp = {.range = range,
+                                           .mode = LINUX_UFFDIO_WRITEPROTECT_MODE_WP};
 
     *step = IOVA_WRITE_TRACKER_REGISTER;
     if (ioctl(protect->faults, LINUX_UFFDIO_REGISTER, &reg) != 0) {
@@ -149,6 +150,7 @@ int iova_write_protect_scan(const struct iova_write_protect *protect, struct iov
     };
 
     int n = linux_pagemap_scan(protect->pagemap, &arg, regions);
+    _Static_assert(IOVA_WRITE_PROTECT_BATCH == LINUX_PAGEMAP_REGIONS, "one scan, one batch");
     for (int i = 0; i < n; i++) {
         found[i].start = (uintptr_t)regions[i].start;
         found[i].end = (uintptr_t)regions[i].end;

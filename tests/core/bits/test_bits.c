@@ -12,8 +12,8 @@
 #include <time.h>
 
 #include "area.h"
-#include "core/bits/bits.h"
 #include "check.h"
+#include "core/bits/bits.h"
 
 enum { MAX_BITS = 5000, ROOM = 16 + MAX_BITS / 8 + 16, GUARD = 0xa5 };
 
