@@ -18,7 +18,7 @@ from .. import _core
 
 if TYPE_CHECKING:
     from types import TracebackType
-    from typing import Self
+    from typing import ClassVar, Self
 
     import numpy as np
     import numpy.typing as npt
@@ -37,6 +37,10 @@ class Source(ABC):
         Bytes that one write is seen as.
     """
 
+    # Forks between the process that imported this and this one. Not the process id: a child in a
+    # PID namespace of its own may have its parent's.
+    _generation: ClassVar[int] = 0
+
     def __init__(self, iova: int, length: int, granularity: int = mmap.PAGESIZE) -> None:
         if length <= 0 or not 0 <= iova <= (1 << 64) - length:
             raise ValueError(
@@ -46,7 +50,7 @@ class Source(ABC):
         self.iova = iova
         self.length = length
         self.granularity = granularity
-        self._owner: int | None = None  # the process that started it
+        self._owner: int | None = None  # generation of the process that started it
         self._pending: _core.IOVABitmap | None = None
         self._lock = threading.RLock()
 
@@ -73,7 +77,7 @@ class Source(ABC):
     @property
     def started(self) -> bool:
         """True between `start()` and `stop()`, in this process."""
-        return self._owner == os.getpid()
+        return self._owner == Source._generation
 
     def start(self) -> None:
         """Begins; from here on writes are seen. Does nothing where it is started.
@@ -92,7 +96,7 @@ class Source(ABC):
             if self._pending is None:
                 self._pending = self._new_pending()
             self._start()
-            self._owner = os.getpid()
+            self._owner = Source._generation
 
     def stop(self) -> None:
         """Ends it. Does nothing where it is stopped. Writes not collected are forgotten, but for
@@ -202,3 +206,11 @@ def _whole_pages(rows: npt.NDArray[np.uint64], pending: _core.IOVABitmap) -> npt
         whole[-1, 1] = max(0, length - (last + length - pending.iova) % page_size)
     kept: npt.NDArray[np.uint64] = whole[whole[:, 1] != 0]
     return kept
+
+
+def _count_fork() -> None:
+    Source._generation += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_count_fork)

@@ -12,6 +12,8 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysinfo.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "check.h"
@@ -22,6 +24,8 @@ int __real_ioctl(int fd, unsigned long request, ...);
 long __real_syscall(long number, ...);
 FILE *__real_fopen(const char *path, const char *mode);
 int __real_fstat(int fd, struct stat *status);
+int __real_fstatfs(int fd, struct statfs *status);
+int __real_sysinfo(struct sysinfo *info);
 off_t __real_lseek(int fd, off_t offset, int whence);
 int __real_mincore(void *address, size_t size, unsigned char *in_core);
 int __real_memfd_create(const char *name, unsigned flags);
@@ -32,6 +36,8 @@ int __wrap_ioctl(int fd, unsigned long request, ...);
 long __wrap_syscall(long number, ...);
 FILE *__wrap_fopen(const char *path, const char *mode);
 int __wrap_fstat(int fd, struct stat *status);
+int __wrap_fstatfs(int fd, struct statfs *status);
+int __wrap_sysinfo(struct sysinfo *info);
 off_t __wrap_lseek(int fd, off_t offset, int whence);
 int __wrap_mincore(void *address, size_t size, unsigned char *in_core);
 int __wrap_memfd_create(const char *name, unsigned flags);
@@ -40,9 +46,13 @@ int __wrap_madvise(void *address, size_t size, int advice);
 #define USERFAULTFD_NEW _IO(0xaa, 0x00)
 #define PAGEMAP_SCAN 16 /* its number */
 
-static const char *maps;      /* not NULL: what /proc/self/maps holds */
-static const char *swaps;     /* not NULL: what /proc/swaps holds */
-static bool no_progress;      /* PAGEMAP_SCAN answers, and stays where it is */
+static const char *maps;                            /* not NULL: what /proc/self/maps holds */
+static enum { REAL_SWAP, NO_SWAP, SOME_SWAP } swap; /* what the system says that it has */
+static long file_system;                            /* not 0: the number of all of them */
+/* Not NULL: the answers of lseek, of mincore, and of PAGEMAP_SCAN, of which the words are that. */
+static off_t (*answer_seek)(off_t offset, int whence);
+static int (*answer_core)(void *address, size_t size, unsigned char *in_core);
+static int (*answer_scan)(uint64_t *words);
 static bool closed_map_files; /* only some may open those */
 static bool other_device;     /* all files are on another one than they are */
 static bool high_userfaultfd; /* its descriptor is 100 or more */
@@ -76,10 +86,8 @@ int __wrap_ioctl(int fd, unsigned long request, ...)
         errno = EINVAL;
         return device_refuses ? -1 : (int)__real_syscall(SYS_userfaultfd, userfaultfd_flags);
     }
-    if (_IOC_NR(request) == PAGEMAP_SCAN && no_progress) {
-        uint64_t *words = argument;
-        words[4] = words[2]; /* walk_end = start */
-        return 0;
+    if (_IOC_NR(request) == PAGEMAP_SCAN && answer_scan != NULL) {
+        return answer_scan(argument);
     }
     return __real_ioctl(fd, request, argument);
 }
@@ -107,11 +115,8 @@ FILE *__wrap_fopen(const char *path, const char *mode)
     if (fault("fopen", path)) {
         return NULL;
     }
-    const char *content = strcmp(path, "/proc/swaps") == 0       ? swaps
-                          : strcmp(path, "/proc/self/maps") == 0 ? maps
-                                                                 : NULL;
-    if (content != NULL) {
-        return fmemopen((void *)(uintptr_t)content, strlen(content), "r");
+    if (maps != NULL && strcmp(path, "/proc/self/maps") == 0) {
+        return fmemopen((void *)(uintptr_t)maps, strlen(maps), "r");
     }
     return __real_fopen(path, mode);
 }
@@ -124,16 +129,41 @@ int __wrap_fstat(int fd, struct stat *status)
     return rc;
 }
 
+int __wrap_fstatfs(int fd, struct statfs *status)
+{
+    const int rc = fault("fstatfs", "") ? -1 : __real_fstatfs(fd, status);
+
+    if (rc == 0 && file_system != 0) {
+        status->f_type = (__typeof__(status->f_type))file_system;
+    }
+    return rc;
+}
+
+int __wrap_sysinfo(struct sysinfo *info)
+{
+    const int rc = fault("sysinfo", "") ? -1 : __real_sysinfo(info);
+
+    info->totalswap = swap == REAL_SWAP ? info->totalswap : swap == SOME_SWAP;
+    return rc;
+}
+
 off_t __wrap_lseek(int fd, off_t offset, int whence)
 {
     const char *call = whence == SEEK_HOLE ? "seek hole" : "seek data";
 
-    return fault(call, "") ? -1 : __real_lseek(fd, offset, whence);
+    if (fault(call, "")) {
+        return -1;
+    }
+    return answer_seek != NULL ? answer_seek(offset, whence) : __real_lseek(fd, offset, whence);
 }
 
 int __wrap_mincore(void *address, size_t size, unsigned char *in_core)
 {
-    return fault("mincore", "") ? -1 : __real_mincore(address, size, in_core);
+    if (fault("mincore", "")) {
+        return -1;
+    }
+    return answer_core != NULL ? answer_core(address, size, in_core)
+                               : __real_mincore(address, size, in_core);
 }
 
 int __wrap_memfd_create(const char *name, unsigned flags)

@@ -23,6 +23,7 @@ from iovabitmap.sources import (
     SoftDirty,
     WriteTracker,
 )
+from iovabitmap.sources._source import Source
 from support import programs
 from support.memory import HOST_PAGE, address_of
 
@@ -434,7 +435,7 @@ def test_in_a_forked_child(rig, monkeypatch):
     rig.source.start()
     rig.write([1])
     with monkeypatch.context() as patch:
-        patch.setattr(os, "getpid", lambda: 1)
+        patch.setattr(Source, "_generation", 1)
         assert not rig.source.started
         with pytest.raises(ChildProcessError, match="start\\(\\) begins anew"):
             rig.source.collect(ib.IOVABitmap(rig.source.iova, rig.source.length))

@@ -206,3 +206,55 @@ def test_memory_mapped_anew():
             assert tracker.collect(bm) == 0
         """
     ).assert_lived("a buffer mapped anew")
+
+
+def test_a_signal_at_any_moment():
+    """What a handler raises may end a collect while another thread works on the bitmap: the next
+    collect has what the kernel told that one."""
+    run_child(
+        """
+        import mmap, random, signal, threading
+        import iovabitmap as ib
+        from iovabitmap.sources import WriteTracker
+
+        class Alarm(Exception):
+            pass
+
+        def ring(*_):
+            raise Alarm
+
+        signal.signal(signal.SIGALRM, ring)
+        page, npages = mmap.PAGESIZE, 3000
+        memory = mmap.mmap(-1, npages * page, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        size = len(memory)
+        bm = ib.IOVABitmap(0, page << 30)
+        done = False
+
+        def work():
+            while not done:
+                bm.set(size, page << 29)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        generator = random.Random(1)
+        interrupted = 0
+        try:
+            with WriteTracker(memory) as tracker:
+                for _ in range(50):
+                    for at in range(0, size, 2 * page):
+                        memory[at] = 1
+                    try:
+                        signal.setitimer(signal.ITIMER_REAL, generator.uniform(0.0001, 0.02))
+                        tracker.collect(bm)
+                        signal.setitimer(signal.ITIMER_REAL, 0)
+                    except Alarm:
+                        interrupted += 1
+                    tracker.collect(bm)
+                    assert bm.count(0, size) == npages // 2, bm.count(0, size)
+                    bm.clear(0, size)
+        finally:
+            done = True
+            thread.join()
+        print("interrupted", interrupted)
+        """
+    ).assert_lived("collects that signals end")

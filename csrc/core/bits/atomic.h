@@ -1,6 +1,6 @@
 /*
- * atomic.h - the few atomic operations on foreign memory that marking needs, for GCC, Clang and
- * MSVC. C11's _Atomic does not apply: the memory is the caller's, of no declared atomic type.
+ * atomic.h - the few atomic operations on foreign memory that marking needs, as GCC and Clang have
+ * them. C11's _Atomic does not apply: the memory is the caller's, of no declared atomic type.
  *
  * A mark carries no other data with it, so the order is relaxed. Words are aligned to their size.
  * What operations on one bitmap share goes the same way: counters, and what is found out once.
@@ -32,80 +32,7 @@ void AnnotateIgnoreWritesEnd(const char *file, int line);
 #endif
 
 /* A word of the caller's memory, whatever type the caller gave it. */
-#if defined(__GNUC__) || defined(__clang__)
 typedef uint64_t __attribute__((may_alias)) iova_word;
-#else
-typedef uint64_t iova_word;
-#endif
-
-#if defined(_MSC_VER) && !defined(__clang__)
-#include <intrin.h>
-
-static inline uint8_t iova_atomic_load8(const uint8_t *byte)
-{
-    return *(const volatile uint8_t *)byte;
-}
-
-static inline uint8_t iova_atomic_or8(uint8_t *byte, uint8_t mask)
-{
-    return (uint8_t)_InterlockedOr8((volatile char *)byte, (char)mask);
-}
-
-static inline uint8_t iova_atomic_and8(uint8_t *byte, uint8_t mask)
-{
-    return (uint8_t)_InterlockedAnd8((volatile char *)byte, (char)mask);
-}
-
-static inline void iova_atomic_store8(uint8_t *byte, uint8_t value)
-{
-    *(volatile uint8_t *)byte = value;
-}
-
-static inline const void *iova_atomic_load_pointer(const void *const *pointer)
-{
-    return *(const void *const volatile *)pointer;
-}
-
-static inline void iova_atomic_store_pointer(const void **pointer, const void *value)
-{
-    *(const void *volatile *)pointer = value;
-}
-
-static inline uint64_t iova_atomic_load64(const iova_word *word)
-{
-    return *(const volatile uint64_t *)word;
-}
-
-static inline uint64_t iova_atomic_or64(iova_word *word, uint64_t mask)
-{
-    return (uint64_t)_InterlockedOr64((volatile __int64 *)word, (__int64)mask);
-}
-
-static inline uint64_t iova_atomic_add64(uint64_t *counter, uint64_t more)
-{
-    return (uint64_t)_InterlockedExchangeAdd64((volatile __int64 *)counter, (__int64)more) + more;
-}
-
-/* *counter = value where that is more. */
-static inline void iova_atomic_max64(uint64_t *counter, uint64_t value)
-{
-    uint64_t seen = *(volatile uint64_t *)counter;
-    while (value > seen) {
-        uint64_t now = (uint64_t)_InterlockedCompareExchange64((volatile __int64 *)counter,
-                                                               (__int64)value, (__int64)seen);
-        if (now == seen) {
-            return;
-        }
-        seen = now;
-    }
-}
-
-static inline uint64_t iova_atomic_exchange64(iova_word *word, uint64_t value)
-{
-    return (uint64_t)_InterlockedExchange64((volatile __int64 *)word, (__int64)value);
-}
-
-#else
 
 static inline uint8_t iova_atomic_load8(const uint8_t *byte)
 {
@@ -127,14 +54,15 @@ static inline void iova_atomic_store8(uint8_t *byte, uint8_t value)
     __atomic_store_n(byte, value, __ATOMIC_RELAXED);
 }
 
+/* A pointer publishes what it points to: whoever loads it sees that as it was at the store. */
 static inline const void *iova_atomic_load_pointer(const void *const *pointer)
 {
-    return __atomic_load_n(pointer, __ATOMIC_RELAXED);
+    return __atomic_load_n(pointer, __ATOMIC_ACQUIRE);
 }
 
 static inline void iova_atomic_store_pointer(const void **pointer, const void *value)
 {
-    __atomic_store_n(pointer, value, __ATOMIC_RELAXED);
+    __atomic_store_n(pointer, value, __ATOMIC_RELEASE);
 }
 
 static inline uint64_t iova_atomic_load64(const iova_word *word)
@@ -170,7 +98,5 @@ static inline uint64_t iova_atomic_exchange64(iova_word *word, uint64_t value)
 {
     return __atomic_exchange_n(word, value, __ATOMIC_RELAXED);
 }
-
-#endif
 
 #endif

@@ -41,7 +41,7 @@ const struct iova_kernels *iova_kernels(void)
 {
     static const void *chosen;
 
-    /* Two threads may both choose; they choose the same. */
+    /* Two threads may both choose; they choose the same, and every table is a constant. */
     const struct iova_kernels *kernels = iova_atomic_load_pointer(&chosen);
     if (kernels == NULL) {
         kernels = choose();

@@ -70,6 +70,12 @@ size_t iova_kernels_available(const struct iova_kernels *all[4]);
 extern const struct iova_kernels iova_kernels_portable;
 size_t iova_not_zero_portable(const uint8_t *words, size_t nwords, uint16_t *list);
 
+#if defined(__aarch64__) && defined(__ARM_NEON) && !defined(__ARM_BIG_ENDIAN)
+#define IOVA_NEON 1
+extern const struct iova_kernels iova_kernels_with_neon;
+uint64_t iova_count_neon(const uint8_t *words, size_t nwords);
+#endif
+
 /* The others, or NULL where the compiler or the CPU does not have them. */
 const struct iova_kernels *iova_kernels_avx2(void);
 const struct iova_kernels *iova_kernels_avx512(void);

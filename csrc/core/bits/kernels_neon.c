@@ -1,14 +1,15 @@
 /*
- * kernels_neon.c - the inner loops with NEON, which every 64-bit ARM has: where the count of ones
- * is part of the loop. The others are as fast in portable C, which the compiler turns into NEON.
+ * kernels_neon.c - the inner loops with NEON, which every 64-bit ARM has: only the count of ones.
+ * The others are as fast in portable C, which the compiler turns into NEON; so the table is in
+ * kernels_portable.c, a constant like all tables: threads that choose at once find it complete.
  */
 #include "core/bits/kernels.h"
 
-#if defined(__aarch64__) && defined(__ARM_NEON) && !defined(__ARM_BIG_ENDIAN)
+#ifdef IOVA_NEON
 
 #include <arm_neon.h>
 
-static uint64_t count(const uint8_t *words, size_t nwords)
+uint64_t iova_count_neon(const uint8_t *words, size_t nwords)
 {
     uint64x2_t sum = vdupq_n_u64(0);
 
@@ -20,14 +21,7 @@ static uint64_t count(const uint8_t *words, size_t nwords)
 
 const struct iova_kernels *iova_kernels_neon(void)
 {
-    static struct iova_kernels kernels;
-
-    if (kernels.name == NULL) {
-        kernels = iova_kernels_portable;
-        kernels.count = count;
-        kernels.name = "neon";
-    }
-    return &kernels;
+    return &iova_kernels_with_neon;
 }
 
 #else

@@ -144,16 +144,24 @@ static void count_both(const uint8_t *a, const uint8_t *b, size_t nwords, uint64
     }
 }
 
-const struct iova_kernels iova_kernels_portable = {
-    .name = "portable",
-    .count = count,
-    .edges = edges,
-    .ones = ones,
-    .count_edges = count_edges,
-    .to_rows = to_rows,
-    .uniform = uniform,
-    .not_zero = iova_not_zero_portable,
-    .expand = expand,
-    .count_combined = {count_and, count_or, count_xor, count_sub},
-    .count_both = count_both,
-};
+/* All that NEON has a loop of its own for is the count. */
+#define TABLE(called, counting)                                                                    \
+    {                                                                                              \
+        .name = called,                                                                            \
+        .count = counting,                                                                         \
+        .edges = edges,                                                                            \
+        .ones = ones,                                                                              \
+        .count_edges = count_edges,                                                                \
+        .to_rows = to_rows,                                                                        \
+        .uniform = uniform,                                                                        \
+        .not_zero = iova_not_zero_portable,                                                        \
+        .expand = expand,                                                                          \
+        .count_combined = {count_and, count_or, count_xor, count_sub},                             \
+        .count_both = count_both,                                                                  \
+    }
+
+const struct iova_kernels iova_kernels_portable = TABLE("portable", count);
+
+#ifdef IOVA_NEON
+const struct iova_kernels iova_kernels_with_neon = TABLE("neon", iova_count_neon);
+#endif

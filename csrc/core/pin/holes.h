@@ -9,7 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* An extent of memory that may hold something: [start, end), multiples of the host's page size. */
+/* An extent of memory that may hold something: [start, end), at least one whole host page, and
+ * nothing but whole ones: an extent is rounded out. */
 struct iova_extent {
     uintptr_t start;
     uintptr_t end;
@@ -26,9 +27,13 @@ struct iova_holes *iova_holes_open(const void *address);
 void iova_holes_close(struct iova_holes *holes);
 
 /*
- * The first extent at or behind `address` that may be populated: true and *extent, which ends at
- * `end` at the latest; false where there is none before `end`. Addresses ascend from call to call.
- * Without an answer (an error of the system), all counts as populated.
+ * Finds the first extent that ends after `address`. True and *extent, if it starts before `end`:
+ * then start < end, and end > address. It may start at or before `address`, which is populated
+ * then, and it may end after `end`; else all of [address, extent->start) is a hole. False if all of
+ * [address, end) is one. Addresses ascend from call to call, from that of iova_holes_open() on.
+ *
+ * Without an answer, or with an impossible one, of the system all counts as populated. What others
+ * populate concurrently may be missed.
  */
 bool iova_holes_next(struct iova_holes *holes, uintptr_t address, uintptr_t end,
                      struct iova_extent *extent);

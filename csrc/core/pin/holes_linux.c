@@ -1,13 +1,16 @@
 /*
- * holes_linux.c - unpopulated memory on Linux.
+ * holes_linux.c - unpopulated memory on Linux. There are three ways to know, each right for one
+ * kind of mapping only:
  *
- * Three ways to know, each right for one kind of mapping only:
- *   private anonymous   PAGEMAP_SCAN: pages that are present or swapped
- *   shared              SEEK_DATA on the file behind it, where a descriptor can be had
- *   shared, without     mincore, where the memory is in no file at all (shared anonymous, memfd)
- * and the system has no swap: what is on a disk is not in core Any other mapping (a private one of
- * a file, say) is not asked about. PAGEMAP_SCAN must not be asked about shared memory: it sees this
- * process's page tables only, and would miss what another process wrote.
+ *   private, anonymous       PAGEMAP_SCAN: pages that are present or swapped
+ *   shared, of a file        SEEK_DATA, if a descriptor is in reach, and the file system is one
+ * that counts a page as data once it is written through a mapping shared, of no file       mincore,
+ * if the system has no swap: what is not in core is nowhere. Only privileged processes have a
+ * descriptor of such memory, which is what mmap.mmap(-1, size) in Python gives
+ *
+ * Nothing is asked about any other mapping (a private one of a file, say). PAGEMAP_SCAN must not be
+ * asked about shared memory: it sees this process's page tables only, and would miss what another
+ * process wrote.
  */
 #include "core/pin/holes.h"
 
@@ -19,24 +22,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/sysinfo.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
-enum { PAGEMAP_REGIONS = 512 }; /* more in one call, and the kernel reports some twice */
-
-/* As linux/fs.h has them; older headers do not. */
-struct scan_argument {
-    uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
-    uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
-};
-struct scan_region {
-    uint64_t start, end, categories;
-};
-#define PAGEMAP_SCAN_REQUEST _IOWR('f', 16, struct scan_argument)
-enum { PAGE_PRESENT = 8, PAGE_SWAPPED = 16 };
+#include "linux/pagemap.h"
 
 /* A line of /proc/self/maps. */
 struct mapping {
@@ -54,11 +47,11 @@ struct iova_holes {
     struct mapping mapping; /* the one that was asked about last */
     enum way way;
     uintptr_t page_size;
-    int fd;      /* of the pagemap, or of the file behind the mapping; else -1 */
-    size_t next; /* of the regions that were found ahead */
+    int fd;             /* of the pagemap, or of the file behind the mapping; else -1 */
+    uintptr_t known_to; /* the extents from `next` on are all that there are up to here */
+    size_t next;
     size_t count;
-    uintptr_t scanned_to;
-    struct scan_region regions[PAGEMAP_REGIONS];
+    struct iova_extent found[LINUX_PAGEMAP_REGIONS];
 };
 
 static bool find_mapping(uintptr_t address, struct mapping *mapping)
@@ -90,8 +83,32 @@ static bool find_mapping(uintptr_t address, struct mapping *mapping)
     return found;
 }
 
-/* A descriptor of its own on the file behind a shared mapping: -1 where none can be had. */
-static int open_shared(const struct mapping *mapping)
+static bool is_of(const struct mapping *mapping, int fd)
+{
+    struct stat status;
+
+    return fstat(fd, &status) == 0 && status.st_ino == mapping->inode &&
+           status.st_dev == mapping->device;
+}
+
+/* Whether SEEK_DATA finds each page that was written through a mapping, written back or not: a
+ * network's or a user's file system may answer for what it was told of. ext4 has the number of ext2
+ * and ext3, which are right too. hugetlbfs is left out: there all is data. */
+static bool knows_its_data(int fd)
+{
+    enum { TMPFS = 0x01021994, EXT4 = 0xef53, XFS = 0x58465342 };
+    const uint32_t btrfs = 0x9123683e;
+    struct statfs status;
+
+    if (fstatfs(fd, &status) != 0) {
+        return false;
+    }
+    const uint32_t type = (uint32_t)status.f_type;
+    return type == TMPFS || type == EXT4 || type == XFS || type == btrfs;
+}
+
+/* A descriptor of its own on the file behind a shared mapping, or -1. */
+static int open_file(const struct mapping *mapping)
 {
     char path[64];
 
@@ -99,15 +116,18 @@ static int open_shared(const struct mapping *mapping)
              mapping->end);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     for (int other = 0; fd < 0 && other < 1024; other++) { /* one that the program has open */
-        struct stat status;
-        if (fstat(other, &status) == 0 && status.st_ino == mapping->inode &&
-            status.st_dev == mapping->device) {
-            snprintf(path, sizeof(path), "/proc/self/fd/%d", other);
-            fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (!is_of(mapping, other)) {
+            continue;
+        }
+        snprintf(path, sizeof(path), "/proc/self/fd/%d", other);
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd >= 0 && !is_of(mapping, fd)) { /* another thread gave the number to another file */
+            close(fd);
+            fd = -1;
         }
     }
-    if (fd >= 0 && lseek(fd, 0, SEEK_DATA) < 0 && errno != ENXIO) {
-        close(fd); /* a kind of file that does not know */
+    if (fd >= 0 && !knows_its_data(fd)) {
+        close(fd);
         fd = -1;
     }
     return fd;
@@ -126,20 +146,20 @@ static bool is_shared_memory(const struct mapping *mapping)
     return same;
 }
 
-/* Without swap, what is not in core is nowhere. */
 static bool has_swap(void)
 {
-    FILE *swaps = fopen("/proc/swaps", "re");
-    char line[256];
-    int lines = 0;
+    struct sysinfo info;
 
-    while (swaps != NULL && lines < 2 && fgets(line, sizeof(line), swaps) != NULL) {
-        lines++;
+    return sysinfo(&info) != 0 || info.totalswap != 0;
+}
+
+static void leave(struct iova_holes *holes)
+{
+    if (holes->fd >= 0) {
+        close(holes->fd);
     }
-    if (swaps != NULL) {
-        fclose(swaps);
-    }
-    return swaps == NULL || lines > 1;
+    holes->fd = -1;
+    holes->way = READ_ALL;
 }
 
 /* Turns to the mapping of an address. */
@@ -147,19 +167,11 @@ static void enter(struct iova_holes *holes, uintptr_t address)
 {
     struct mapping *mapping = &holes->mapping;
 
-    if (holes->fd >= 0) {
-        close(holes->fd);
-        holes->fd = -1;
-    }
-    holes->way = READ_ALL;
-    holes->next = holes->count = 0;
+    leave(holes);
     if (!find_mapping(address, mapping)) {
         *mapping = (struct mapping){.start = address, .end = UINTPTR_MAX};
-        return;
-    }
-    holes->scanned_to = mapping->start;
-    if (mapping->shared) {
-        holes->fd = open_shared(mapping);
+    } else if (mapping->shared) {
+        holes->fd = open_file(mapping);
         if (holes->fd >= 0) {
             holes->way = ASK_FILE;
         } else if (is_shared_memory(mapping) && !has_swap()) {
@@ -198,142 +210,142 @@ struct iova_holes *iova_holes_open(const void *address)
 void iova_holes_close(struct iova_holes *holes)
 {
     if (holes != NULL) {
-        if (holes->fd >= 0) {
-            close(holes->fd);
-        }
+        leave(holes);
         free(holes);
     }
 }
 
-/* Looks further ahead with PAGEMAP_SCAN: false on an error. */
-static bool scan_ahead(struct iova_holes *holes, uintptr_t address, uintptr_t end)
-{
-    struct scan_argument argument = {
-        .size = sizeof(argument),
-        .start = address,
-        .end = end + (holes->page_size - 1) - (end + (holes->page_size - 1)) % holes->page_size,
-        .vec = (uintptr_t)holes->regions,
-        .vec_len = PAGEMAP_REGIONS,
-        .category_anyof_mask = PAGE_PRESENT | PAGE_SWAPPED,
-        .return_mask = PAGE_PRESENT | PAGE_SWAPPED,
-    };
-    int found = ioctl(holes->fd, PAGEMAP_SCAN_REQUEST, &argument);
+/* ---- asking: what is populated in the whole pages from `at` on, as far as known_to. False if the
+ * system has no answer. ---- */
 
-    holes->next = 0;
-    holes->count = found < 0 ? 0 : (size_t)found;
-    holes->scanned_to = (uintptr_t)argument.walk_end;
-    return found >= 0 && argument.walk_end > address;
-}
-
-static bool next_private(struct iova_holes *holes, uintptr_t address, uintptr_t end,
-                         struct iova_extent *extent)
+/* Notes an extent behind the others, rounded out to whole pages: data may begin and end inside of
+ * one. False if there is no room. */
+static bool add(struct iova_holes *holes, uintptr_t start, uintptr_t end)
 {
-    for (;;) {
-        for (; holes->next < holes->count; holes->next++) {
-            const struct scan_region *region = &holes->regions[holes->next];
-            if (region->end > address) {
-                extent->start = region->start > address ? (uintptr_t)region->start : address;
-                extent->end = region->end < end ? (uintptr_t)region->end : end;
-                return extent->start < end;
-            }
-        }
-        if (holes->scanned_to >= end) {
-            return false;
-        }
-        uintptr_t from = holes->scanned_to > address ? holes->scanned_to : address;
-        if (!scan_ahead(holes, from, end)) {
-            *extent = (struct iova_extent){address, end};
-            return true;
-        }
+    struct iova_extent *last = &holes->found[holes->count];
+
+    start -= start % holes->page_size;
+    end += (holes->page_size - end % holes->page_size) % holes->page_size;
+    if (holes->count > 0 && last[-1].end >= start) {
+        last[-1].end = end;
+        return true;
     }
-}
-
-static bool next_shared(struct iova_holes *holes, uintptr_t address, uintptr_t end,
-                        struct iova_extent *extent)
-{
-    const struct mapping *mapping = &holes->mapping;
-    off_t at = (off_t)(address - mapping->start + mapping->offset);
-    off_t data = lseek(holes->fd, at, SEEK_DATA);
-
-    if (data < 0) {
-        *extent = (struct iova_extent){address, end};
-        return errno != ENXIO; /* which says: no data from here on */
-    }
-    if (data - at >= (off_t)(end - address)) {
+    if (holes->count == sizeof(holes->found) / sizeof(holes->found[0])) {
         return false;
     }
-    off_t hole = lseek(holes->fd, data, SEEK_HOLE);
-    uintptr_t start = address + (uintptr_t)(data - at);
-    extent->start = start - start % holes->page_size;
-    extent->start = extent->start > address ? extent->start : address;
-    extent->end =
-        hole < 0 || hole - at >= (off_t)(end - address) ? end : address + (uintptr_t)(hole - at);
+    *last = (struct iova_extent){start, end};
+    holes->count++;
     return true;
 }
 
-static bool next_in_core(struct iova_holes *holes, uintptr_t address, uintptr_t end,
-                         struct iova_extent *extent)
+static bool ask_pagemap(struct iova_holes *holes, uintptr_t at, uintptr_t end)
 {
-    unsigned char *in_core = (unsigned char *)holes->regions;
-    const size_t most = sizeof(holes->regions) * holes->page_size;
+    struct linux_page_region regions[LINUX_PAGEMAP_REGIONS];
+    struct linux_pm_scan_arg arg = {
+        .start = at,
+        .end = end,
+        .category_anyof_mask = LINUX_PAGE_IS_PRESENT | LINUX_PAGE_IS_SWAPPED,
+        .return_mask = LINUX_PAGE_IS_PRESENT | LINUX_PAGE_IS_SWAPPED,
+    };
 
-    while (address < end) {
-        size_t size = end - address < most ? end - address : most;
-        size_t npages = (size + holes->page_size - 1) / holes->page_size;
-        if (mincore((void *)address, size, in_core) != 0) {
-            *extent = (struct iova_extent){address, end};
-            return true;
-        }
-        const unsigned char *first = in_core;
-        while (first < in_core + npages && (*first & 1) == 0) {
-            first++;
-        }
-        if (first < in_core + npages) {
-            const unsigned char *last = first;
-            while (last < in_core + npages && (*last & 1) != 0) {
-                last++;
-            }
-            extent->start = address + (uintptr_t)(first - in_core) * holes->page_size;
-            extent->end = address + (uintptr_t)(last - in_core) * holes->page_size;
-            extent->end = extent->end < end ? extent->end : end;
-            return true;
-        }
-        address += size;
+    int count = linux_pagemap_scan(holes->fd, &arg, regions);
+    for (int i = 0; i < count; i++) {
+        add(holes, (uintptr_t)regions[i].start, (uintptr_t)regions[i].end);
     }
-    return false;
+    holes->known_to = (uintptr_t)arg.walk_end;
+    return count >= 0 && holes->known_to % holes->page_size == 0;
+}
+
+static bool ask_file(struct iova_holes *holes, uintptr_t at, uintptr_t end)
+{
+    const off_t from = (off_t)(at - holes->mapping.start + holes->mapping.offset);
+    const off_t to = from + (off_t)(end - at);
+    off_t data = lseek(holes->fd, from, SEEK_DATA);
+
+    holes->known_to = end;
+    if (data < from) {
+        return data < 0 && errno == ENXIO; /* which says: no data from here on */
+    }
+    if (data >= to) {
+        return true;
+    }
+    off_t hole = lseek(holes->fd, data, SEEK_HOLE);
+    if (hole < 0 || hole > to) {
+        hole = to;
+    } else if (hole <= data) { /* punched between the two: the page of `data` is read */
+        hole = data + 1;
+    }
+    add(holes, at + (uintptr_t)(data - from), at + (uintptr_t)(hole - from));
+    holes->known_to = holes->found[0].end;
+    return true;
+}
+
+static bool ask_core(struct iova_holes *holes, uintptr_t at, uintptr_t end)
+{
+    unsigned char in_core[1 << 14];
+    const size_t left = (end - at) / holes->page_size;
+    const size_t npages = left < sizeof(in_core) ? left : sizeof(in_core);
+
+    holes->known_to = at;
+    if (mincore((void *)at, npages * holes->page_size, in_core) != 0 || has_swap()) {
+        return false;
+    }
+    for (size_t i = 0; i < npages; i++, holes->known_to += holes->page_size) {
+        if ((in_core[i] & 1) != 0 && !add(holes, holes->known_to, holes->known_to + 1)) {
+            break;
+        }
+    }
+    return true;
+}
+
+/* Asks about the memory from `at` on, which is in a page of its own: as far as `end`, or less. */
+static void look_ahead(struct iova_holes *holes, uintptr_t at, uintptr_t end)
+{
+    bool known = false;
+
+    if (at < holes->mapping.start || at >= holes->mapping.end) {
+        enter(holes, at);
+    }
+    end += (holes->page_size - end % holes->page_size) % holes->page_size;
+    end = end < holes->mapping.end ? end : holes->mapping.end;
+    holes->next = holes->count = 0;
+    switch (holes->way) {
+    case ASK_PAGEMAP:
+        known = ask_pagemap(holes, at, end);
+        break;
+    case ASK_FILE:
+        known = ask_file(holes, at, end);
+        break;
+    case ASK_CORE:
+        known = ask_core(holes, at, end);
+        break;
+    case READ_ALL:
+        break;
+    }
+    if (!known) {
+        holes->count = 0;
+        add(holes, at, end);
+        holes->known_to = end;
+    }
 }
 
 bool iova_holes_next(struct iova_holes *holes, uintptr_t address, uintptr_t end,
                      struct iova_extent *extent)
 {
-    uintptr_t page = address - address % holes->page_size;
-    bool found = false;
-
-    while (!found && page < end) {
-        if (page < holes->mapping.start || page >= holes->mapping.end) {
-            enter(holes, page);
+    for (;;) {
+        for (; holes->next < holes->count; holes->next++) {
+            *extent = holes->found[holes->next];
+            if (extent->end > address) {
+                return extent->start < end;
+            }
         }
-        uintptr_t known_to = end < holes->mapping.end ? end : holes->mapping.end;
-        *extent = (struct iova_extent){page, known_to};
-        switch (holes->way) {
-        case ASK_PAGEMAP:
-            found = next_private(holes, page, known_to, extent);
-            break;
-        case ASK_FILE:
-            found = next_shared(holes, page, known_to, extent);
-            break;
-        case ASK_CORE:
-            found = next_in_core(holes, page, known_to, extent);
-            break;
-        default:
-            found = true;
+        uintptr_t at = address - address % holes->page_size;
+        at = at > holes->known_to ? at : holes->known_to;
+        if (at >= end) {
+            return false;
         }
-        page = known_to;
+        look_ahead(holes, at, end);
     }
-    if (found && extent->start < address) {
-        extent->start = address;
-    }
-    return found;
 }
 
 #else

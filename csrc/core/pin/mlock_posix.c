@@ -5,8 +5,8 @@
  * list of what all bitmaps of the process hold, and unlocks only what no other of them holds. Locks
  * that the program made by other means on the same pages are not known here and are lost.
  *
- * A child of fork() inherits the list but no lock: the pages of windows that were taken before are
- * not locked in it, until such a window is taken again.
+ * A child of fork() inherits no lock, so its list is empty: the pages of windows that were taken
+ * before are not locked in it, until such a window is taken again.
  */
 #include "core/pin/pin.h"
 
@@ -26,6 +26,7 @@ struct held {
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards the list and the calls */
 static struct held *all_held;
+static int at_fork; /* 0, or why a fork leaves the child no list of its own */
 
 /* A fork by one thread while another stands in here must not leave the child a closed lock. */
 static void close_lock(void)
@@ -38,9 +39,19 @@ static void open_lock(void)
     pthread_mutex_unlock(&lock);
 }
 
+static void open_lock_in_child(void)
+{
+    while (all_held != NULL) {
+        struct held *held = all_held;
+        all_held = held->next;
+        free(held);
+    }
+    open_lock();
+}
+
 static void register_at_fork(void)
 {
-    pthread_atfork(close_lock, open_lock, open_lock);
+    at_fork = pthread_atfork(close_lock, open_lock, open_lock_in_child);
 }
 
 /* Unlocks the parts of [start, end) that no pin holds. */
@@ -85,7 +96,7 @@ static int64_t mlock_pin(void *context, uintptr_t address, uint64_t npages,
     (void)context;
 
     pthread_once(&once, register_at_fork);
-    struct held *held = malloc(sizeof(*held));
+    struct held *held = at_fork == 0 ? malloc(sizeof(*held)) : NULL;
     if (held == NULL) {
         return -ENOMEM;
     }

@@ -6,23 +6,6 @@
 #include <errno.h>
 #include <string.h>
 
-#ifdef _WIN32
-#include <windows.h>
-#else
-#include <unistd.h>
-#endif
-
-uint64_t iova_bitmap_host_page_size(void)
-{
-#ifdef _WIN32
-    SYSTEM_INFO info;
-    GetSystemInfo(&info);
-    return info.dwPageSize;
-#else
-    return (uint64_t)sysconf(_SC_PAGESIZE);
-#endif
-}
-
 static int64_t none_pin(void *context, uintptr_t address, uint64_t npages,
                         enum iova_bitmap_access access)
 {

@@ -13,9 +13,9 @@
 #include "core/sources/write_tracker.h"
 
 struct iova_write_protect {
-    int faults;  /* the userfaultfd, -1 where not open */
-    int pagemap; /* /proc/self/pagemap, -1 where not open */
-    int owner;   /* the process whose memory these two stand for */
+    int faults;     /* the userfaultfd, -1 if not open */
+    int pagemap;    /* /proc/self/pagemap, -1 if not open */
+    uint64_t owner; /* generation of the process whose memory these two stand for */
 };
 
 /* Host addresses of whole pages, the end exclusive. */
@@ -25,7 +25,7 @@ struct iova_pages {
 };
 
 /* At most this many of them come from one iova_write_protect_scan(). */
-#define IOVA_WRITE_PROTECT_BATCH ((size_t)512)
+enum { IOVA_WRITE_PROTECT_BATCH = 512 };
 
 /* Protects `pages`. 0, or -errno with nothing protected or open and *step saying what failed. */
 int iova_write_protect_open(struct iova_write_protect *protect, struct iova_pages pages,

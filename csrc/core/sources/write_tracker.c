@@ -13,9 +13,9 @@
 #include "core/sources/range_set.h"
 #include "core/sources/write_protect.h"
 
-/* Ranges of one batch: several scans, so that a caller which unlocks something around
- * iova_write_tracker_scan() does not do so for each 512 ranges. */
-enum { BATCH = 16 * 512 };
+/* Ranges of one batch: several scans, so that a caller which lets others run around them does not
+ * do so for each 512 ranges. */
+enum { BATCH = 16 * IOVA_WRITE_PROTECT_BATCH };
 
 /* What a batch can add to `kept` beyond its own number: a piece before and one behind the bitmap's
  * range, the rest of a failed scan, and what take() may split. */
@@ -30,17 +30,19 @@ struct iova_write_tracker {
     enum iova_write_tracker_step step;
     struct iova_range_set kept;
 
-    /* One collect. */
-    bool overlaps;             /* the bitmap covers something */
-    bool scanned;              /* the kernel was asked: all that was kept is marked */
-    struct iova_range covered; /* by buffer and bitmap both, meaningless without overlap */
-    struct iova_pages todo;    /* not scanned yet */
-    int error;                 /* of the scan, for the call after the batch it still filled */
-    uint64_t pages;
-    bool failed;
-    uint64_t failed_first;
-    size_t nbatch;
+    size_t nbatch; /* not marked yet; 0 between two collects */
     struct iova_range batch[BATCH];
+};
+
+/* One collect. */
+struct collect {
+    struct iova_write_tracker *tracker;
+    struct iova_bitmap *bitmap;
+    struct iova_bitmap_report *report;
+    struct iova_range covered; /* by buffer and bitmap both */
+    struct iova_pages todo;    /* not scanned yet */
+    bool scanning;             /* all that was kept is marked */
+    uint64_t answered_to;      /* the first address of `covered` that has no answer yet */
 };
 
 static uint64_t min_u64(uint64_t a, uint64_t b)
@@ -109,8 +111,7 @@ int iova_write_tracker_new(void *address, uint64_t size, uint64_t iova, uint64_t
     made->size = size;
     made->iova = iova;
     made->granularity = granularity;
-    made->protect.faults = -1;
-    made->protect.pagemap = -1;
+    made->protect = (struct iova_write_protect){.faults = -1, .pagemap = -1};
     *tracker = made;
     return 0;
 }
@@ -151,100 +152,72 @@ bool iova_write_tracker_started(const struct iova_write_tracker *tracker)
     return iova_write_protect_is_owner(&tracker->protect);
 }
 
-/* Everything of the covered range from `first` on is not answered. */
-static void fail(struct iova_write_tracker *tracker, uint64_t first)
+/* Asks the kernel until the batch is full or all is scanned. 0, or the error of a scan. */
+static int scan(struct collect *collect)
 {
-    tracker->failed = true;
-    tracker->failed_first = max_u64(first, tracker->covered.first);
-}
-
-int iova_write_tracker_begin(struct iova_write_tracker *tracker, const struct iova_bitmap *bitmap)
-{
-    const struct iova_bitmap_geometry *geometry = iova_bitmap_geometry(bitmap);
-
-    if (!iova_write_tracker_started(tracker)) {
-        return tracker->protect.faults < 0 ? -EBADF : -ECHILD;
-    }
-    tracker->covered.first = max_u64(tracker->iova, geometry->iova);
-    tracker->covered.last = min_u64(last_iova(tracker), geometry->last);
-    tracker->overlaps = tracker->covered.first <= tracker->covered.last;
-    if (tracker->overlaps) {
-        tracker->todo = pages_of(tracker, tracker->covered.first - tracker->iova,
-                                 tracker->covered.last - tracker->iova);
-    }
-    tracker->scanned = false;
-    tracker->error = 0;
-    tracker->pages = 0;
-    tracker->failed = false;
-    tracker->nbatch = 0;
-    return 0;
-}
-
-/* Asks the kernel until the batch is full or all is scanned. */
-static void fill_batch(struct iova_write_tracker *tracker)
-{
+    struct iova_write_tracker *tracker = collect->tracker;
     struct iova_pages found[IOVA_WRITE_PROTECT_BATCH];
 
-    while (tracker->todo.start < tracker->todo.end &&
+    while (collect->todo.start < collect->todo.end &&
            tracker->nbatch + IOVA_WRITE_PROTECT_BATCH <= BATCH) {
-        int n = iova_write_protect_scan(&tracker->protect, &tracker->todo, found);
+        int n = iova_write_protect_scan(&tracker->protect, &collect->todo, found);
         if (n < 0) {
             /* Any of it may be armed again by now, so all of it counts as written. */
-            struct iova_range rest = range_of(tracker, tracker->todo);
+            struct iova_range rest = range_of(tracker, collect->todo);
             iova_range_set_add(&tracker->kept, rest.first, rest.last);
-            fail(tracker, rest.first);
-            tracker->todo.start = tracker->todo.end;
-            tracker->error = n;
-            return;
+            return n;
         }
         for (int i = 0; i < n; i++) {
             tracker->batch[tracker->nbatch++] = range_of(tracker, found[i]);
         }
     }
+    return 0;
 }
 
-int iova_write_tracker_scan(struct iova_write_tracker *tracker)
+/* Takes the next batch. What earlier collects kept comes first: until that is marked, nothing of
+ * what the kernel knows is answered. */
+static int take_batch(struct collect *collect, const struct iova_write_tracker_hooks *hooks)
 {
-    tracker->nbatch = 0;
-    if (!tracker->overlaps || (tracker->scanned && tracker->todo.start >= tracker->todo.end)) {
-        return tracker->error;
+    struct iova_write_tracker *tracker = collect->tracker;
+
+    if (!collect->scanning) {
+        tracker->nbatch = iova_range_set_take(&tracker->kept, collect->covered.first,
+                                              collect->covered.last, tracker->batch, BATCH);
+        collect->scanning = tracker->nbatch == 0;
     }
-    int rc = iova_range_set_reserve(&tracker->kept, BATCH + BATCH_EXTRA);
-    if (rc < 0) {
-        fail(tracker, tracker->scanned ? range_of(tracker, tracker->todo).first : 0);
-        return rc;
+    if (!collect->scanning) {
+        return 0;
     }
-    if (!tracker->scanned) {
-        tracker->nbatch = iova_range_set_take(&tracker->kept, tracker->covered.first,
-                                              tracker->covered.last, tracker->batch, BATCH);
-        if (tracker->nbatch > 0) {
-            return (int)tracker->nbatch;
-        }
-        tracker->scanned = true;
+    if (hooks->before_scan != NULL) {
+        hooks->before_scan(hooks->context);
     }
-    fill_batch(tracker);
-    return tracker->nbatch > 0 ? (int)tracker->nbatch : tracker->error;
+    int rc = scan(collect);
+    if (hooks->after_scan != NULL) {
+        hooks->after_scan(hooks->context);
+    }
+    return rc;
 }
 
-/* Keeps the part of `range` before and behind what is covered, and cuts it off. False where that
- * was all. */
-static bool keep_outside(struct iova_write_tracker *tracker, struct iova_range *range)
+/* Keeps the part of `range` before and behind what is covered, and cuts it off. False if that was
+ * all. */
+static bool keep_outside(struct iova_range_set *kept, struct iova_range covered,
+                         struct iova_range *range)
 {
-    const struct iova_range covered = tracker->covered;
-
     if (range->first < covered.first) {
-        iova_range_set_add(&tracker->kept, range->first, min_u64(range->last, covered.first - 1));
+        iova_range_set_add(kept, range->first, min_u64(range->last, covered.first - 1));
         range->first = covered.first;
     }
     if (range->last > covered.last) {
-        iova_range_set_add(&tracker->kept, max_u64(range->first, covered.last + 1), range->last);
+        iova_range_set_add(kept, max_u64(range->first, covered.last + 1), range->last);
         range->last = covered.last;
     }
     return range->first <= range->last;
 }
 
-int iova_write_tracker_mark(struct iova_write_tracker *tracker, struct iova_bitmap *bitmap)
+/* Marks the batch, and keeps what the bitmap does not take. 0, or the bitmap's error. */
+static int mark_batch(struct collect *collect)
 {
+    struct iova_write_tracker *tracker = collect->tracker;
     int rc = 0;
 
     for (size_t i = 0; i < tracker->nbatch; i++) {
@@ -252,18 +225,17 @@ int iova_write_tracker_mark(struct iova_write_tracker *tracker, struct iova_bitm
         struct iova_bitmap_report done = {0};
 
         if (rc == 0) {
-            if (!keep_outside(tracker, &range)) {
+            if (!keep_outside(&tracker->kept, collect->covered, &range)) {
                 continue;
             }
-            rc = iova_bitmap_set(bitmap, range.first, range.last - range.first + 1,
+            rc = iova_bitmap_set(collect->bitmap, range.first, range.last - range.first + 1,
                                  IOVA_BITMAP_COUNT, &done);
-            tracker->pages += done.pages;
+            collect->report->pages += done.pages;
             if (rc == 0) {
                 continue;
             }
-            /* Kept ranges come before the scan: of what the kernel knows, nothing is marked yet. */
-            fail(tracker, tracker->scanned ? done.iova : 0);
             range.first = max_u64(range.first, done.iova);
+            collect->answered_to = collect->scanning ? range.first : collect->covered.first;
         }
         iova_range_set_add(&tracker->kept, range.first, range.last);
     }
@@ -271,29 +243,68 @@ int iova_write_tracker_mark(struct iova_write_tracker *tracker, struct iova_bitm
     return rc;
 }
 
-void iova_write_tracker_report(const struct iova_write_tracker *tracker,
-                               struct iova_bitmap_report *report)
+/* One batch: 0, or an error and what failed in tracker->step. */
+static int next_batch(struct collect *collect, const struct iova_write_tracker_hooks *hooks)
 {
-    report->pages = tracker->pages;
-    report->iova = tracker->failed ? tracker->failed_first : 0;
-    report->length = tracker->failed ? tracker->covered.last - tracker->failed_first + 1 : 0;
+    struct iova_write_tracker *tracker = collect->tracker;
+
+    tracker->step = IOVA_WRITE_TRACKER_POLL;
+    if (hooks->poll != NULL && hooks->poll(hooks->context) != 0) {
+        return -EINTR;
+    }
+    tracker->step = IOVA_WRITE_TRACKER_SCAN;
+    int scanned = iova_range_set_reserve(&tracker->kept, BATCH + BATCH_EXTRA);
+    if (scanned == 0) {
+        scanned = take_batch(collect, hooks);
+    }
+    int marked = mark_batch(collect);
+    if (marked < 0) {
+        tracker->step = IOVA_WRITE_TRACKER_MARK;
+        return marked;
+    }
+    if (collect->scanning && collect->todo.start < collect->todo.end) {
+        collect->answered_to =
+            max_u64(collect->covered.first, range_of(tracker, collect->todo).first);
+    }
+    return scanned;
 }
 
 int iova_write_tracker_collect(struct iova_write_tracker *tracker, struct iova_bitmap *bitmap,
+                               const struct iova_write_tracker_hooks *hooks,
                                struct iova_bitmap_report *report)
 {
-    int rc = iova_write_tracker_begin(tracker, bitmap);
+    static const struct iova_write_tracker_hooks none;
+    const struct iova_bitmap_geometry *geometry = iova_bitmap_geometry(bitmap);
+    struct iova_bitmap_report unread;
+    struct collect collect = {
+        .tracker = tracker,
+        .bitmap = bitmap,
+        .report = report != NULL ? report : &unread,
+        .covered.first = max_u64(tracker->iova, geometry->iova),
+        .covered.last = min_u64(last_iova(tracker), geometry->last),
+    };
+    int rc = 0;
 
+    *collect.report = (struct iova_bitmap_report){0};
+    tracker->step = IOVA_WRITE_TRACKER_OWNER;
+    if (!iova_write_tracker_started(tracker)) {
+        return tracker->protect.faults < 0 ? -EBADF : -ECHILD;
+    }
+    tracker->step = IOVA_WRITE_TRACKER_NONE;
+    if (collect.covered.first > collect.covered.last) {
+        return 0;
+    }
+    collect.answered_to = collect.covered.first;
+    collect.todo = pages_of(tracker, collect.covered.first - tracker->iova,
+                            collect.covered.last - tracker->iova);
+    while (rc == 0 && collect.todo.start < collect.todo.end) {
+        rc = next_batch(&collect, hooks != NULL ? hooks : &none);
+    }
     if (rc < 0) {
-        *report = (struct iova_bitmap_report){0};
-        return rc;
+        collect.report->iova = collect.answered_to;
+        collect.report->length = collect.covered.last - collect.answered_to + 1;
+    } else {
+        tracker->step = IOVA_WRITE_TRACKER_NONE;
     }
-    while ((rc = iova_write_tracker_scan(tracker)) > 0) {
-        rc = iova_write_tracker_mark(tracker, bitmap);
-        if (rc < 0) {
-            break;
-        }
-    }
-    iova_write_tracker_report(tracker, report);
     return rc;
 }

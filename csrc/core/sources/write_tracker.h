@@ -24,14 +24,20 @@ extern "C" {
 
 struct iova_write_tracker;
 
-/* Which step of start failed: each needs something else of the kernel. */
+/* Which step of start or collect failed: each needs something else of the system. */
 enum iova_write_tracker_step {
     IOVA_WRITE_TRACKER_NONE,
+    /* start */
     IOVA_WRITE_TRACKER_USERFAULTFD, /* the system call, and then /dev/userfaultfd */
     IOVA_WRITE_TRACKER_API,         /* WP_ASYNC and WP_UNPOPULATED: Linux 6.7 */
     IOVA_WRITE_TRACKER_PAGEMAP,     /* /proc/self/pagemap */
     IOVA_WRITE_TRACKER_REGISTER,    /* -EBUSY: the pages have another userfaultfd already */
     IOVA_WRITE_TRACKER_ARM,
+    /* collect */
+    IOVA_WRITE_TRACKER_OWNER, /* not started, or by the process that this one was forked from */
+    IOVA_WRITE_TRACKER_POLL,  /* the caller's hook */
+    IOVA_WRITE_TRACKER_SCAN,  /* of the kernel, or memory for what it may tell */
+    IOVA_WRITE_TRACKER_MARK,  /* in the bitmap */
 };
 
 /*
@@ -50,10 +56,12 @@ void iova_write_tracker_free(struct iova_write_tracker *tracker);
 
 /*
  * Protects every page that holds a byte of the buffer; from here on writes are seen. Started
- * already: does nothing. On failure nothing is armed, and iova_write_tracker_step() says what
- * failed. A child of fork() does not inherit the tracking; it may start anew.
+ * already: does nothing. On failure nothing is armed. A child of fork() does not inherit the
+ * tracking; it may start anew.
  */
 int iova_write_tracker_start(struct iova_write_tracker *tracker);
+
+/* What the last start or collect failed at. */
 enum iova_write_tracker_step iova_write_tracker_step(const struct iova_write_tracker *tracker);
 
 /* Takes the protection away. What a bitmap could not take yet is kept, writes that were not
@@ -63,36 +71,31 @@ void iova_write_tracker_stop(struct iova_write_tracker *tracker);
 /* Started by this process and not stopped. */
 bool iova_write_tracker_started(const struct iova_write_tracker *tracker);
 
+/* What a caller does during a collect; any of them may be NULL. */
+struct iova_write_tracker_hooks {
+    /* Around the scans of the kernel, which take long and touch neither the bitmap nor anything of
+     * the caller's: others may run, and use the bitmap, from before_scan to after_scan. */
+    void (*before_scan)(void *context);
+    void (*after_scan)(void *context);
+    /* Before each batch, while nothing is under way. Not 0: collect ends with -EINTR. */
+    int (*poll)(void *context);
+    void *context;
+};
+
 /*
  * Marks in `bitmap` the pages written since they were last collected, as far as it covers them, and
- * re-arms these; the others wait. Where nothing overlaps it does nothing.
+ * re-arms these; the others wait. If nothing overlaps it does nothing. `hooks` and `report` may be
+ * NULL.
  *
  * report->pages are the pages of the bitmap that were clean before. On an error report->iova and
  * report->length are the end of the covered range for which the answer is not complete; the pages
  * of it that the kernel has told already are kept for the next collect.
- * -EBADF: not started. -ECHILD: started by the process that this one was forked from. -ENOMEM,
- * before anything was taken from the kernel. Else the errno of the bitmap's pin, or of the scan:
- * the rest of the range is then kept as if it were written.
+ * -EBADF: not started. -ECHILD: started by the process that this one was forked from. -EINTR: poll
+ * said so. -ENOMEM, before anything was taken from the kernel. Else the errno of the bitmap's pin,
+ * or of the scan: the rest of the range is then kept as if it were written.
  */
 int iova_write_tracker_collect(struct iova_write_tracker *tracker, struct iova_bitmap *bitmap,
-                               struct iova_bitmap_report *report);
-
-/*
- * collect in steps, for a caller that can let others run during the scan, which takes long and
- * touches neither the bitmap nor the caller's state:
- *
- *     begin; while (scan > 0) mark, and leave the loop where mark fails
- *
- * begin  checks, and notes what the bitmap covers: 0, -EBADF or -ECHILD.
- * scan   takes the next batch, first of what was kept, then from the kernel: the number of ranges,
- *        0 at the end, or an error. What it took must be given to mark.
- * mark   marks the batch in the bitmap that begin was given: 0 or the pin's errno.
- * report of the collect so far, as above.
- */
-int iova_write_tracker_begin(struct iova_write_tracker *tracker, const struct iova_bitmap *bitmap);
-int iova_write_tracker_scan(struct iova_write_tracker *tracker);
-int iova_write_tracker_mark(struct iova_write_tracker *tracker, struct iova_bitmap *bitmap);
-void iova_write_tracker_report(const struct iova_write_tracker *tracker,
+                               const struct iova_write_tracker_hooks *hooks,
                                struct iova_bitmap_report *report);
 
 #ifdef __cplusplus

@@ -5,8 +5,8 @@
  * One call at a time: `busy` is set while the kernel is asked without the GIL, and while marking,
  * when a pin object may call back. Who comes then gets a RuntimeError; only `started` answers.
  */
-#include "python/module/binding.h"
 #include "core/sources/write_tracker.h"
+#include "python/module/binding.h"
 
 #include <errno.h>
 #include <string.h>
@@ -216,66 +216,62 @@ static PyObject *tracker_stop(struct tracker *self, PyObject *unused)
 
 /* ---- collect ---- */
 
-static void raise_begin(int error)
+/* Others run during the scans, and may use the bitmap then: on a free-threaded interpreter a thread
+ * that is detached has left its critical sections. */
+static void detach(void *thread)
 {
-    if (error == -ECHILD) {
-        raise_os_error(error, "the write tracker was started by the parent of this process; "
-                              "start() begins anew");
-    } else {
-        PyErr_SetString(PyExc_RuntimeError, "the write tracker is not started");
-    }
+    *(PyThreadState **)thread = PyEval_SaveThread();
 }
 
-static void raise_scan(int error)
+static void attach(void *thread)
 {
-    if (error == -ENOMEM) {
-        PyErr_NoMemory();
-    } else if (error == -EPERM) {
-        raise_os_error(error, "memory of the buffer was mapped anew since start(); what could not "
-                              "be scanned counts as written");
-    } else {
-        raise_os_error(error, "PAGEMAP_SCAN failed; what it did not scan counts as written");
-    }
+    PyEval_RestoreThread(*(PyThreadState **)thread);
 }
 
-/* Between begin and end of both. 0, or -1 and an exception. */
 static int collect(struct tracker *self, struct ib_bitmap *bitmap,
                    struct iova_bitmap_report *report)
 {
-    int rc = iova_write_tracker_begin(self->engine, bitmap->engine);
-    struct ib_turn turn;
+    PyThreadState *thread;
+    const struct iova_write_tracker_hooks hooks = {detach, attach, ib_poll, &thread};
 
-    if (rc < 0) {
-        raise_begin(rc);
-        return -1;
+#ifdef Py_GIL_DISABLED
+    PyCriticalSection section;
+    PyCriticalSection_Begin(&section, (PyObject *)bitmap);
+#endif
+    int rc = iova_write_tracker_collect(self->engine, bitmap->engine, &hooks, report);
+#ifdef Py_GIL_DISABLED
+    PyCriticalSection_End(&section);
+#endif
+    return rc;
+}
+
+/* Raises what a failed collect says. */
+static void raise_collect(struct tracker *self, struct ib_bitmap *bitmap, int error,
+                          const struct iova_bitmap_report *report)
+{
+    switch (iova_write_tracker_step(self->engine)) {
+    case IOVA_WRITE_TRACKER_OWNER:
+        if (error == -ECHILD) {
+            raise_os_error(error, "the write tracker was started by the parent of this process; "
+                                  "start() begins anew");
+        } else {
+            PyErr_SetString(PyExc_RuntimeError, "the write tracker is not started");
+        }
+        break;
+    case IOVA_WRITE_TRACKER_POLL:
+    case IOVA_WRITE_TRACKER_MARK:
+        ib_raise(self->state, iova_bitmap_geometry(bitmap->engine), error, report, 0, 0);
+        break;
+    default:
+        if (error == -ENOMEM) {
+            PyErr_NoMemory();
+        } else if (error == -EPERM) {
+            raise_os_error(error, "memory of the buffer was mapped anew since start(); what could "
+                                  "not be scanned counts as written");
+        } else {
+            raise_os_error(error, "PAGEMAP_SCAN failed; what it did not scan counts as written");
+        }
     }
-    for (;;) {
-        Py_BEGIN_ALLOW_THREADS rc = iova_write_tracker_scan(self->engine);
-        Py_END_ALLOW_THREADS if (rc <= 0)
-        {
-            break;
-        }
-        /* Of any length: signals are answered on the way, and another thread may come then. */
-        if (ib_turn_begin(&turn, bitmap, UINT64_MAX) < 0) {
-            return -1;
-        }
-        rc = iova_write_tracker_mark(self->engine, bitmap->engine);
-        ib_turn_end(&turn);
-        if (rc < 0) {
-            iova_write_tracker_report(self->engine, report);
-            ib_raise(self->state, iova_bitmap_geometry(bitmap->engine), rc, report, 0, 0);
-            return -1;
-        }
-        if (PyErr_CheckSignals() < 0) { /* what is not scanned yet stays where it is */
-            return -1;
-        }
-    }
-    if (rc < 0) {
-        raise_scan(rc);
-        return -1;
-    }
-    iova_write_tracker_report(self->engine, report);
-    return 0;
 }
 
 PyDoc_STRVAR(
@@ -324,6 +320,9 @@ static PyObject *tracker_collect(struct tracker *self, PyObject *const *args, Py
     int rc = ib_bitmap_begin(bitmap);
     if (rc == 0) {
         rc = collect(self, bitmap, &report);
+        if (rc < 0) {
+            raise_collect(self, bitmap, rc, &report);
+        }
         ib_bitmap_end(bitmap);
     }
     leave(self);

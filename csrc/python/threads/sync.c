@@ -5,16 +5,11 @@
  */
 #include "python/threads/sync.h"
 
-#ifdef _WIN32
-#include <process.h>
-#define getpid _getpid
-#else
-#include <unistd.h>
-#endif
+#include "core/pin/host.h"
 
 int ib_process(void)
 {
-    return (int)getpid();
+    return (int)iova_process_generation();
 }
 
 struct ib_waiter {

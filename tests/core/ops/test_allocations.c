@@ -184,7 +184,7 @@ static int op_track(struct world *world)
     int rc = iova_write_tracker_new(other_memory, 1 << 20, BASE, PAGE, &tracker);
     if (rc == 0 && iova_write_tracker_start(tracker) == 0) {
         other_memory[5 * PAGE] = 0;
-        rc = iova_write_tracker_collect(tracker, world->into, &report);
+        rc = iova_write_tracker_collect(tracker, world->into, NULL, &report);
     }
     iova_write_tracker_free(tracker);
     return rc;

@@ -156,13 +156,13 @@ static void track_op(struct answer *answer)
     answer->rc = iova_write_tracker_new(memory, 4 * page, 0, page, &tracker);
     if (answer->rc == 0 && iova_write_tracker_start(tracker) == 0) {
         memory[page] = 1;
-        answer->rc = iova_write_tracker_collect(tracker, there, &answer->report);
+        answer->rc = iova_write_tracker_collect(tracker, there, NULL, &answer->report);
         if (answer->rc < 0) { /* nothing was scanned: it is still there to be found */
             CHECK_EQ(answer->report.iova, 0);
             CHECK_EQ(answer->report.length, 4 * page);
             fault_none();
             answer->report = (struct iova_bitmap_report){0};
-            CHECK_EQ(iova_write_tracker_collect(tracker, there, &answer->report), 0);
+            CHECK_EQ(iova_write_tracker_collect(tracker, there, NULL, &answer->report), 0);
             memcpy(there_bytes, pattern + NBYTES, NBYTES);
         }
     }
@@ -191,14 +191,14 @@ static void test_track_many(void)
             memory[2 * i * page] = 1;
         }
         fault_make((struct fault_plan){"memory", NULL, 1, 0, ENOMEM});
-        CHECK_EQ(iova_write_tracker_collect(tracker, into, &report), -ENOMEM);
+        CHECK_EQ(iova_write_tracker_collect(tracker, into, NULL, &report), -ENOMEM);
         CHECK_EQ(fault_hits, 1);
         fault_none();
         const uint64_t done = report.pages; /* each written page lies in two of the bitmap */
         CHECK(done > 2 * 8000 && done < 2 * WRITTEN, "%" PRIu64 " pages", done);
         CHECK(report.iova % page == 0 && report.iova > 0 && report.iova < size, "iova");
         CHECK_EQ(report.iova + report.length, size);
-        CHECK_EQ(iova_write_tracker_collect(tracker, into, &report), 0);
+        CHECK_EQ(iova_write_tracker_collect(tracker, into, NULL, &report), 0);
         CHECK_EQ(done + report.pages, 2 * WRITTEN - 1);
     }
     iova_write_tracker_free(tracker);

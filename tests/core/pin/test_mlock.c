@@ -234,6 +234,36 @@ static void test_hole(void)
     area_unmap(&area);
 }
 
+/* A child has no lock of its parent's, and unlocks what it locked itself. */
+static void test_fork(void)
+{
+    struct area area = area_map(PAGES);
+    const uintptr_t at = (uintptr_t)area.bytes;
+    bool locked[PAGES] = {0};
+    int status = -1;
+
+    CHECK_EQ(mlock_ops->pin(NULL, at, 3, IOVA_BITMAP_WRITE), 3);
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) {
+        CHECK_EQ(mlock_ops->pin(NULL, at + page, 4, IOVA_BITMAP_WRITE), 4);
+        mlock_ops->unpin(NULL, at + page, 4);
+        find_locked(&area, locked);
+        for (int n = 0; n < PAGES; n++) {
+            CHECK(!locked[n], "page %d is locked in the child", n);
+        }
+        mlock_ops->unpin(NULL, at, 3); /* its window's end */
+        fflush(stdout);
+        _exit(check_failures > 0);
+    }
+    CHECK(child > 0 && waitpid(child, &status, 0) == child, "no child");
+    CHECK_EQ(status, 0);
+    find_locked(&area, locked);
+    CHECK(locked[0] && locked[2] && !locked[3], "the parent's");
+    mlock_ops->unpin(NULL, at, 3);
+    area_unmap(&area);
+}
+
 /* At most 4 pages may be locked. In a process of its own, without privileges. */
 static void use_limit(void)
 {
@@ -316,6 +346,7 @@ int main(void)
     test_random_overlap();
     test_hole();
     if (locks) {
+        test_fork();
         test_limit();
     }
     return check_result();

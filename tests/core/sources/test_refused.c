@@ -5,9 +5,9 @@
  */
 #ifdef __linux__
 
+#include "core/sources/write_tracker.h"
 #include "iova_bitmap.h"
 #include "system_calls.h"
-#include "core/sources/write_tracker.h"
 
 static void test_tracker(void)
 {
@@ -97,7 +97,7 @@ static void test_tracker_0(void)
         if (iova_write_tracker_start(tracker) == 0) {
             CHECK(fcntl(0, F_GETFD) >= 0, "0 is free");
             memory[5 * page]++;
-            CHECK_EQ(iova_write_tracker_collect(tracker, into, &report), 0);
+            CHECK_EQ(iova_write_tracker_collect(tracker, into, NULL, &report), 0);
             CHECK_EQ(bits[0], 1 << 5);
             iova_write_tracker_stop(tracker);
         }
@@ -135,10 +135,10 @@ static void test_coarse(void)
     CHECK_EQ(iova_bitmap_alloc(0, 2 * page, page, more_bits, 1, NULL, &whole), 0);
     if (iova_write_tracker_start(tracker) == 0) {
         memory[page] = 1;
-        CHECK_EQ(iova_write_tracker_collect(tracker, half, &report), 0);
+        CHECK_EQ(iova_write_tracker_collect(tracker, half, NULL, &report), 0);
         CHECK_EQ(report.pages, 0);
         CHECK_EQ(bits[0], 0);
-        CHECK_EQ(iova_write_tracker_collect(tracker, whole, &report), 0);
+        CHECK_EQ(iova_write_tracker_collect(tracker, whole, NULL, &report), 0);
         CHECK_EQ(more_bits[0], 2);
     }
     iova_write_tracker_free(tracker);
@@ -163,13 +163,13 @@ static void test_halves(uint64_t from)
         memory[9] = 1;
         for (unsigned round = 0; round < 3; round++) {
             bits[0] = 0;
-            CHECK_EQ(iova_write_tracker_collect(tracker, here, &report), 0);
+            CHECK_EQ(iova_write_tracker_collect(tracker, here, NULL, &report), 0);
             CHECK_EQ(bits[0], round == 0);
         }
-        CHECK_EQ(iova_write_tracker_collect(tracker, there, &report), 0);
+        CHECK_EQ(iova_write_tracker_collect(tracker, there, NULL, &report), 0);
         CHECK_EQ(others[0], 1);
         others[0] = 0;
-        CHECK_EQ(iova_write_tracker_collect(tracker, there, &report), 0);
+        CHECK_EQ(iova_write_tracker_collect(tracker, there, NULL, &report), 0);
         CHECK_EQ(others[0], 0);
     }
     iova_write_tracker_free(tracker);

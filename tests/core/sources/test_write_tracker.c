@@ -11,8 +11,8 @@
 #ifdef __linux__
 
 #include <sys/mman.h>
-#include <sys/wait.h>
-#include <unistd.h>
+
+#include "same_pid.h"
 
 static uint64_t page;
 
@@ -60,7 +60,7 @@ static uint64_t collect(struct iova_write_tracker *tracker, struct iova_bitmap *
 {
     struct iova_bitmap_report report = {0};
 
-    CHECK_EQ(iova_write_tracker_collect(tracker, into, &report), 0);
+    CHECK_EQ(iova_write_tracker_collect(tracker, into, NULL, &report), 0);
     CHECK_EQ(report.length, 0);
     return report.pages;
 }
@@ -221,7 +221,7 @@ static void test_pin_fails(void)
         memory[i * page] = 1;
     }
     good = 2;
-    rc = iova_write_tracker_collect(tracker, into, &report);
+    rc = iova_write_tracker_collect(tracker, into, NULL, &report);
     CHECK_EQ(rc, -ENOMEM);
     CHECK(report.pages > 0 && report.pages < npages / 2 * page, "%" PRIu64, report.pages);
     CHECK_EQ(report.iova + report.length, base + npages * page);
@@ -235,7 +235,7 @@ static void test_pin_fails(void)
     memory[0] = 1;
     good = 0;
     iova_bitmap_release(into);
-    CHECK_EQ(iova_write_tracker_collect(tracker, into, &report), -ENOMEM);
+    CHECK_EQ(iova_write_tracker_collect(tracker, into, NULL, &report), -ENOMEM);
     CHECK_EQ(report.pages, 0);
     CHECK_EQ(report.iova, base);
     CHECK_EQ(report.length, npages * page);
@@ -243,7 +243,7 @@ static void test_pin_fails(void)
     /* An end after all, one more pin delivered each time. */
     for (int64_t more = 1; rc != 0 && more < 100; more++) {
         good = more;
-        rc = iova_write_tracker_collect(tracker, into, &report);
+        rc = iova_write_tracker_collect(tracker, into, NULL, &report);
         marked += report.pages;
     }
     CHECK_EQ(rc, 0);
@@ -271,14 +271,93 @@ static void test_scan_fails(void)
     void *anew = mmap(memory + 4 * page, page, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
     CHECK(anew == memory + 4 * page, "mmap: %s", strerror(errno));
-    CHECK_EQ(iova_write_tracker_collect(tracker, into, &report), -EPERM);
+    CHECK_EQ(iova_write_tracker_collect(tracker, into, NULL, &report), -EPERM);
     CHECK_EQ(report.pages, 0);
     CHECK_EQ(report.iova, 0);
     CHECK_EQ(report.length, npages * page);
-    CHECK_EQ(iova_write_tracker_collect(tracker, into, &report), -EPERM); /* again, but: */
+    CHECK_EQ(iova_write_tracker_collect(tracker, into, NULL, &report), -EPERM); /* again, but: */
     CHECK_EQ(report.pages, npages);
     drop(into, bits);
     iova_write_tracker_free(tracker);
+    munmap(memory, npages * page);
+}
+
+/* Counts what collect calls, and has poll end it before the batch of that number. */
+struct calls {
+    unsigned before, after, polls, last_poll;
+    uint8_t *written; /* in the midst of a scan; the kernel is not asked for it again */
+};
+
+static void before_scan(void *context)
+{
+    struct calls *calls = context;
+
+    CHECK_EQ(calls->before, calls->after);
+    calls->before++;
+}
+
+static void after_scan(void *context)
+{
+    struct calls *calls = context;
+
+    calls->after++;
+    CHECK_EQ(calls->before, calls->after);
+    *calls->written = 1;
+}
+
+static int poll(void *context)
+{
+    struct calls *calls = context;
+
+    CHECK_EQ(calls->before, calls->after);
+    return calls->polls++ == calls->last_poll;
+}
+
+/* Every second page is written, which is three batches; the poll ends collect before any of them.
+ * Then the report says what was marked, and the next collect brings the rest. */
+static void test_hooks(void)
+{
+    const uint64_t npages = 40000;
+    uint8_t *memory = map(npages);
+    uint8_t *model = calloc(1, npages);
+    uint8_t *bits;
+    struct iova_write_tracker *tracker = started(memory, npages * page, 0);
+    struct iova_bitmap *into = bitmap(0, npages * page, page, NULL, &bits);
+    struct iova_bitmap_report report;
+
+    for (unsigned ends = 0; ends <= 4; ends++) {
+        struct calls calls = {.last_poll = ends, .written = memory};
+        const struct iova_write_tracker_hooks hooks = {before_scan, after_scan, poll, &calls};
+        for (uint64_t i = 1; i < npages; i += 2) {
+            memory[i * page]++;
+            model[i] = 1;
+        }
+        int rc = iova_write_tracker_collect(tracker, into, &hooks, &report);
+        uint64_t marked = report.pages;
+        if (ends < 3) {
+            CHECK_EQ(rc, -EINTR);
+            CHECK_EQ(iova_write_tracker_step(tracker), IOVA_WRITE_TRACKER_POLL);
+            CHECK_EQ(calls.after, ends);
+            CHECK_EQ(report.iova + report.length, npages * page);
+            for (uint64_t i = 0; i < npages; i++) {
+                const bool want = i % 2 != 0 && i * page < report.iova;
+                CHECK(((bits[i / 8] >> i % 8) & 1) == want, "page %" PRIu64, i);
+            }
+            CHECK_EQ(iova_write_tracker_collect(tracker, into, NULL, &report), 0);
+            marked += report.pages - (ends > 0);
+        } else {
+            CHECK_EQ(rc, 0);
+            CHECK_EQ(iova_write_tracker_step(tracker), IOVA_WRITE_TRACKER_NONE);
+            CHECK_EQ(calls.after, 3);
+        }
+        CHECK_EQ(marked, npages / 2);
+        CHECK_EQ(iova_write_tracker_collect(tracker, into, NULL, NULL), 0);
+        model[0] = ends > 0;
+        check_bits(bits, model, npages, "after an interruption");
+    }
+    drop(into, bits);
+    iova_write_tracker_free(tracker);
+    free(model);
     munmap(memory, npages * page);
 }
 
@@ -302,7 +381,7 @@ static void test_errors(void)
     CHECK(tracker == NULL, "made in spite of an error");
 
     CHECK_EQ(iova_write_tracker_new(memory, 4 * page, 0, page, &tracker), 0);
-    CHECK_EQ(iova_write_tracker_collect(tracker, into, &report), -EBADF);
+    CHECK_EQ(iova_write_tracker_collect(tracker, into, NULL, &report), -EBADF);
     iova_write_tracker_stop(tracker);
     CHECK_EQ(iova_write_tracker_start(tracker), 0);
     memory[0] = 1;
@@ -317,7 +396,7 @@ static void test_errors(void)
     CHECK_EQ(iova_write_tracker_start(second), 0);
     iova_write_tracker_stop(second);
     iova_write_tracker_stop(second); /* does nothing */
-    CHECK_EQ(iova_write_tracker_collect(second, into, &report), -EBADF);
+    CHECK_EQ(iova_write_tracker_collect(second, into, NULL, &report), -EBADF);
     iova_write_tracker_free(second);
     iova_write_tracker_free(NULL);
     drop(into, bits);
@@ -339,9 +418,9 @@ static void test_fork(void)
     if (child == 0) {
         check_failures = 0;
         memory[1 * page] = 1; /* its own copy */
-        CHECK_EQ(iova_write_tracker_collect(tracker, into, &report), -ECHILD);
+        CHECK_EQ(iova_write_tracker_collect(tracker, into, NULL, &report), -ECHILD);
         iova_write_tracker_stop(tracker);
-        CHECK_EQ(iova_write_tracker_collect(tracker, into, &report), -EBADF);
+        CHECK_EQ(iova_write_tracker_collect(tracker, into, NULL, &report), -EBADF);
         CHECK_EQ(iova_write_tracker_start(tracker), 0);
         memory[2 * page] = 1;
         CHECK_EQ(collect(tracker, into), 1);
@@ -357,6 +436,30 @@ static void test_fork(void)
     drop(into, bits);
     iova_write_tracker_free(tracker);
     munmap(memory, 4 * page);
+}
+
+static uint8_t *same_memory, *same_bits;
+static struct iova_write_tracker *same_tracker;
+static struct iova_bitmap *same_into;
+
+static int start_here(void)
+{
+    same_memory = map(2);
+    same_tracker = started(same_memory, 2 * page, 0);
+    same_into = bitmap(0, 2 * page, page, NULL, &same_bits);
+    return check_result();
+}
+
+static int refuse_there(void)
+{
+    struct iova_bitmap_report report;
+
+    CHECK(!iova_write_tracker_started(same_tracker), "started in a child");
+    CHECK_EQ(iova_write_tracker_collect(same_tracker, same_into, NULL, &report), -ECHILD);
+    CHECK_EQ(iova_write_tracker_start(same_tracker), 0);
+    same_memory[page] = 1;
+    CHECK_EQ(collect(same_tracker, same_into), 1);
+    return check_result();
 }
 
 static void skip_where_impossible(void)
@@ -383,8 +486,10 @@ int main(void)
     test_parts();
     test_pin_fails();
     test_scan_fails();
+    test_hooks();
     test_errors();
     test_fork();
+    same_pid(start_here, refuse_there);
     return check_result();
 }
 
