@@ -8,8 +8,8 @@
 #ifndef IB_BINDING_H
 #define IB_BINDING_H
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
+#include "python/module/refcount.h"
+
 #include <structmember.h>
 
 #include <stdbool.h>
@@ -33,15 +33,6 @@ struct ib_state {
     PyObject *restore; /* rebuilds a pickled bitmap */
     uintptr_t ndarray; /* numpy.ndarray, once the first array was asked for; else 0 */
 };
-
-/* None, counted. Not Py_RETURN_NONE: in later headers that does not count, and the binary that they
- * make for the limited API would take None from a Python 3.11. `make lint` looks for such macros.
- */
-static inline PyObject *ib_none(void)
-{
-    Py_INCREF(Py_None);
-    return Py_None;
-}
 
 /* The state behind one of the module's types or a subclass; NULL and TypeError. */
 struct ib_state *ib_state_of_type(PyTypeObject *type);
