@@ -48,6 +48,16 @@ bool ib_format_has_objects(const char *format)
     return false;
 }
 
+/* Strides say more than what the exporter was asked for: -1 and BufferError where they tell gaps. */
+static int check_contiguous(const Py_buffer *view)
+{
+    if (view->shape != NULL && view->strides != NULL && !PyBuffer_IsContiguous(view, 'A')) {
+        PyErr_SetString(PyExc_BufferError, "data must be contiguous memory");
+        return -1;
+    }
+    return 0;
+}
+
 PyObject *ib_memory_from_object(struct ib_state *state, PyObject *object, bool writable)
 {
     int flags = PyBUF_ANY_CONTIGUOUS | (writable ? PyBUF_WRITABLE : 0);
@@ -74,6 +84,10 @@ PyObject *ib_memory_from_object(struct ib_state *state, PyObject *object, bool w
             Py_DECREF(self);
             return NULL;
         }
+    }
+    if (ib_foreign_check(&self->source, writable) < 0 || check_contiguous(&self->source) < 0) {
+        Py_DECREF(self);
+        return NULL;
     }
     if (ib_format_has_objects(self->source.format)) {
         PyErr_SetString(PyExc_BufferError, "data must be plain memory, not references to objects");

@@ -55,6 +55,24 @@ int ib_parse(const struct ib_signature *signature, PyObject *const *args, Py_ssi
 /* An int of 0 to 2**64 - 1: TypeError without __index__, ValueError outside. 0 or -1. */
 int ib_u64(PyObject *object, const char *name, uint64_t *value);
 
+/* ---- buffers of others (foreign.c) ---- */
+
+enum { IB_LAYOUT_DIMENSIONS = 2 };
+
+/* How the items of a buffer lie, as far as it has no more dimensions than these. */
+struct ib_layout {
+    int ndim;
+    Py_ssize_t shape[IB_LAYOUT_DIMENSIONS];
+    Py_ssize_t strides[IB_LAYOUT_DIMENSIONS]; /* in bytes */
+    bool packed;                              /* in C order without gaps */
+};
+
+/* BufferError and -1 where a buffer contradicts itself or what was asked for. */
+int ib_foreign_check(const Py_buffer *view, bool writable);
+/* The layout of a buffer that was checked: without strides it is in C order, without a shape of one
+ * dimension. Where it has more dimensions than a layout only their number is set. */
+int ib_foreign_layout(const Py_buffer *view, struct ib_layout *layout);
+
 /* Array arguments (items.c): `count` rows of one or two uint64_t. */
 struct ib_items {
     const uint64_t *items;
@@ -67,7 +85,7 @@ struct ib_items {
  * names the row. 0 or -1; release after 0. */
 int ib_items_get(PyObject *object, const char *name, int columns, struct ib_items *items);
 void ib_items_release(struct ib_items *items);
-/* Puts the row before the current exception's message; its attributes stay. */
+/* Puts the row before the message of the current exception, which is ours; its attributes stay. */
 void ib_name_row(uint64_t row);
 
 /* ---- errors (errors.c) ---- */
