@@ -26,7 +26,7 @@ def bitmap(**options):
 
 def test_a_date_is_no_array():
     """NumPy's leave out strides, whatever they are asked for."""
-    for scalar in (np.datetime64(5, "s"), np.timedelta64(5)):
+    for scalar in (np.datetime64(5, "s"), np.timedelta64(5, "s")):
         for call in (bitmap().set_pages, bitmap().set_ranges, bitmap().clear_ranges):
             with pytest.raises(TypeError):
                 call(scalar)
