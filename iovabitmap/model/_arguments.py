@@ -25,10 +25,9 @@ Run: TypeAlias = tuple[int, int]  # pages [first, stop)
 
 def number(name: str, value: SupportsIndex, low: int = 0, end: int = TOP) -> int:
     """`value` as an int from low to end - 1."""
-    try:
-        found = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be an int, not {type(value)}") from None
+    if not hasattr(type(value), "__index__"):
+        raise TypeError(f"{name} must be an int, not {type(value)}")
+    found = operator.index(value)
     if not low <= found < end:
         shown = str(found) if found.bit_length() <= 128 else f"one of {found.bit_length()} bits"
         last = "2**64 - 1" if end == TOP else "2**64" if end == TOP + 1 else str(end - 1)
@@ -95,27 +94,42 @@ def items(values: Buffer | Iterable[Any]) -> Iterable[Any]:
     return [tuple(flat[n * width : (n + 1) * width]) for n in range(count)]
 
 
+def in_row(n: int, name: str, value: SupportsIndex) -> int:
+    """`number`, of a row: what its own `__index__` raises has the row as a note."""
+    found = value
+    if hasattr(type(value), "__index__"):
+        try:
+            found = operator.index(value)
+        except BaseException as error:
+            error.add_note(f"row {n}")
+            raise
+    try:
+        return number(name, found)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"row {n}: {error}") from None
+
+
 def rows(ranges: Buffer | Iterable[Any]) -> list[Row]:
     """Rows (iova, length); of a bad one the error begins with its number."""
     found = []
     for n, row in enumerate(items(ranges)):
+        if not hasattr(type(row), "__iter__") and not hasattr(type(row), "__getitem__"):
+            raise TypeError(f"row {n}: must be (iova, length), not {type(row)}")
         try:
-            iova, length = row
-            found.append((number("iova", iova), number("length", length)))
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"row {n}: {error}") from None
+            pair = tuple(row)
+        except BaseException as error:
+            error.add_note(f"row {n}")
+            raise
+        if len(pair) != 2:
+            raise ValueError(f"row {n}: must be (iova, length), not {len(pair)} values")
+        iova, length = pair
+        found.append((in_row(n, "iova", iova), in_row(n, "length", length)))
     return found
 
 
 def addresses(iovas: Buffer | Iterable[Any]) -> list[int]:
     """Addresses, likewise."""
-    found = []
-    for n, iova in enumerate(items(iovas)):
-        try:
-            found.append(number("iova", iova))
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"row {n}: {error}") from None
-    return found
+    return [in_row(n, "iova", iova) for n, iova in enumerate(items(iovas))]
 
 
 def listed(text: str, nbits: int) -> list[Run]:

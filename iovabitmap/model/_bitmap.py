@@ -306,6 +306,18 @@ class ModelDiff:
         self._disappeared = pages["0", "1"]
         self._common = pages["1", "1"]
 
+    def _value(self) -> tuple[int, ...]:
+        counts = self._appeared, self._disappeared, self._common
+        return *counts, id(self._new), id(self._old)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ModelDiff):
+            return NotImplemented
+        return self._value() == other._value()
+
+    def __hash__(self) -> int:
+        return hash(self._value())
+
     @property
     def appeared(self) -> int:
         """Pages that are dirty in the new bitmap only."""

@@ -21,7 +21,8 @@ class FaultPlan:
 
     None delivers all pages, a number from 0 on at most so many (0 is an error of the object's), a
     negative one fails with that errno, as the kernel writes it. What comes after the plan delivers
-    all. `pinned_pages` are held now, `calls` counts calls of pin.
+    all. `pinned_pages` are held now, `calls` counts calls of pin. Equal are those with the same
+    outcomes, whatever was called since.
 
     >>> plan = FaultPlan([None, 1, -14])
     >>> plan.pin(0, 8), plan.pin(0, 8), plan
@@ -51,6 +52,13 @@ class FaultPlan:
     def pinned_pages(self) -> int:
         """Host pages that were pinned and not given back."""
         return sum(npages * times for (_, npages), times in self.held.items())
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, FaultPlan):
+            return NotImplemented
+        return self.outcomes == other.outcomes
+
+    __hash__ = None  # type: ignore[assignment]  # outcomes can change
 
     def __repr__(self) -> str:
         return f"FaultPlan({self.outcomes!r})"

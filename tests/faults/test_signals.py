@@ -147,6 +147,30 @@ def test_an_oserror_of_a_handler_is_no_pin_error():
     ).assert_lived("a handler that raises an OSError")
 
 
+@pytest.mark.parametrize("by_window", [False, True])
+def test_a_callback_in_c_is_interrupted_between_two_windows(by_window):
+    """It runs no Python code, in which a signal would be answered."""
+    run_child(
+        """
+        import ctypes
+        import iovabitmap as ib
+
+        interrupt = ctypes.pythonapi.PyErr_SetInterrupt  # as Ctrl-C does
+        interrupt.argtypes = [ctypes.py_object, ctypes.c_uint64, ctypes.c_uint64, ctypes.py_object]
+        interrupt.restype = None
+        bm = ib.IOVABitmap(0, 5 << 12 << 15, 4096, window_pages=1)
+        try:
+            bm.for_each(interrupt, by_window=sys.argv[1] == "True")
+        except KeyboardInterrupt:
+            print("interrupted", flush=True)
+            assert bm.stats.moves == (sys.argv[1] == "True"), bm.stats
+        else:
+            sys.exit("not interrupted")
+        """,
+        str(by_window),
+    ).assert_lived("a callback in C")
+
+
 def test_threads_go_on_while_the_main_thread_is_interrupted():
     """Handlers run in the main thread only, however busy the others are."""
     run_child(

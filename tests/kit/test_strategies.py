@@ -430,6 +430,15 @@ def test_a_fault_plan_does_what_it_says():
         plan.unpin(0, 8)
 
 
+def test_fault_plans_are_equal_by_their_outcomes():
+    plan = FaultPlan([None, 3])
+    assert plan == FaultPlan((None, 3)) and plan != FaultPlan([3, None]) and plan != [None, 3]
+    plan.pin(0, 8)
+    assert plan == FaultPlan([None, 3])
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(plan)
+
+
 @settings(max_examples=50)
 @given(strategies.fault_plans(), st.data())
 def test_fault_plans_are_pin_objects(plan, data):
@@ -462,7 +471,7 @@ def test_what_is_drawn_can_be_pasted_back(geometry, data):
         value = data.draw(strategy(geometry))
         assert eval(repr(value)) == value
     plan = data.draw(strategies.fault_plans())
-    assert eval(repr(plan), {"FaultPlan": FaultPlan}).outcomes == plan.outcomes
+    assert eval(repr(plan), {"FaultPlan": FaultPlan}) == plan
 
 
 @settings(max_examples=60)

@@ -293,6 +293,47 @@ def test_an_exception_from_the_argument_propagates():
         assert not bm.any()
 
 
+class Refusal(ValueError):
+    """With more than a message."""
+
+
+@pytest.mark.parametrize("refusal", [Refusal("mine", 5), TypeError("mine", 5), ArithmeticError(7)])
+def test_an_exception_of_a_number_stays_what_it_is(refusal):
+    """Where it came from is a note."""
+
+    class Refuses:
+        def __index__(self):
+            raise refusal
+
+    args, bm = refusal.args, bitmap()
+    for call in (
+        lambda: bm.set_pages([20, 21, Refuses()]),
+        lambda: bm.set_ranges([GOOD, GOOD, (Refuses(), 1)]),
+        lambda: bm.clear_ranges([GOOD, GOOD, (20, Refuses())]),
+        lambda: bm.set_pages(np.array([20, 21, Refuses()], object)),
+    ):
+        with pytest.raises(type(refusal)) as caught:
+            call()
+        assert caught.value is refusal and refusal.args == args
+        assert refusal.__notes__.pop() == "row 2" and not refusal.__notes__
+    with pytest.raises(type(refusal)) as caught:  # of no array: no row
+        bm.set(Refuses(), 1)
+    assert caught.value is refusal and not refusal.__notes__
+    assert not bm.any()
+
+
+def test_an_exception_of_a_row_that_is_iterated():
+    def row():
+        yield 20
+        raise LookupError("mine")
+
+    bm = bitmap()
+    with pytest.raises(LookupError) as caught:
+        bm.set_ranges([GOOD, row()])
+    assert caught.value.args == ("mine",)
+    assert caught.value.__notes__ == ["row 1"]
+
+
 def test_the_bitmap_freed_while_rows_are_read():
     bm = bitmap()
 

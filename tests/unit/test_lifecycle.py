@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import array
 import copy
 import gc
 import pickle
 import weakref
 
+import numpy as np
 import pytest
 
 from support.children import run_child
 from support.expected import TOP
 from support.memory import needs_mprotect
 from support.pins import RecordingPin, small_bitmap
-from support.under_test import ib
+from support.under_test import engine_only, ib
 
 # --- free --------------------------------------------------------------------------------------
 
@@ -175,24 +177,73 @@ def test_a_cycle_through_the_pin_object(unraisable):
     assert [entry[0] for entry in log] == ["pin", "unpin"]
 
 
-def test_a_cycle_through_the_buffer():
-    """It may have to be broken by hand, as `Py_buffer` cannot be traversed: it must not crash."""
+@pytest.mark.parametrize("base", ["bytearray", "array", "ndarray"])
+def test_a_cycle_through_the_memory(base):
+    """A class derived from memory that is no container gives up its attributes only."""
+    parent = {"bytearray": bytearray, "array": array.array, "ndarray": np.ndarray}[base]
 
-    class Owner(bytearray):
+    class Owner(parent):
         pass
 
-    data = Owner(20)
+    arguments = {"bytearray": (20,), "array": ("B", bytes(20)), "ndarray": (20, "u1")}[base]
+    data = Owner(*arguments)
     data.bm = ib.alloc(0, 100, 1, data)
-    gone = weakref.ref(data.bm)
-    view = memoryview(bytearray(20))
-    holder = [view, ib.alloc(0, 100, 1, view)]
-    holder.append(holder)
-    del view, holder
+    data.bm.set(0, 100)
+    gone, freed = weakref.ref(data.bm), weakref.ref(data)
     gc.collect()
-    data.bm.free()
+    assert gone() is not None
     del data
     gc.collect()
-    assert gone() is None
+    assert gone() is None and freed() is None
+
+
+@engine_only.buffers
+def test_a_cycle_through_memory_that_lets_go_of_it():
+    """A memoryview or a ctypes array would be cleared while it is held: such a cycle stays until
+    the bitmap is freed. In a child: it must not crash."""
+    run_child(
+        """
+        import ctypes, gc, weakref
+        import iovabitmap as ib
+
+        class Owner(ctypes.Array):
+            _type_, _length_ = ctypes.c_uint8, 20
+
+        class Bitmap(ib.IOVABitmap):
+            pass
+
+        def through_a_ctypes_array():
+            data = Owner()
+            data.bm = ib.alloc(0, 100, 1, data)
+            return data.bm
+
+        def through_a_memoryview():
+            class Memory(bytearray):
+                pass
+
+            memory = Memory(20)
+            memory.bm = ib.alloc(0, 100, 1, memoryview(memory))
+            return memory.bm
+
+        for make in (through_a_ctypes_array, through_a_memoryview):
+            gone = weakref.ref(make())
+            gc.collect()
+            assert gone() is not None, make
+            gone().set(0, 100)
+            gone().free()
+            gc.collect()
+            assert gone() is None, make
+
+        def beside_the_memory():
+            bm = Bitmap(0, 100, 1, memoryview(bytearray(20)))
+            bm.itself = [bm]
+            return bm
+
+        gone = weakref.ref(beside_the_memory())
+        gc.collect()
+        assert gone() is None
+        """
+    ).assert_lived("a cycle through memory")
 
 
 def test_weak_references():

@@ -181,6 +181,19 @@ def test_merge_of_itself_pins_nothing():
     assert bm.merge(bm) == 0 and len(bm.pin.outcomes) == 1
 
 
+def test_diffs_are_equal_by_value():
+    a, b, c = (ib.IOVABitmap(0, 16, 1) for _ in range(3))
+    a.set(0, 4)
+    first, again = a.diff(b), a.diff(b)
+    assert first == again and hash(first) == hash(again) and not first != again
+    assert a.diff(c) != first and b.diff(a) != first and first != (4, 0, 0)
+    b.set(0, 1)
+    assert a.diff(b) != first
+    assert len({first, again, a.diff(b)}) == 2
+    with pytest.raises(TypeError):
+        first < again  # noqa: B015
+
+
 @whose
 def test_comparing_ends_with_the_first_difference(whose):
     memory = Arena(3 * HOST_PAGE, content=0xFF)

@@ -121,6 +121,32 @@ static PyObject *diff_repr(struct diff *self)
         (unsigned long long)self->disappeared, (unsigned long long)self->common);
 }
 
+/* By value: the same counts, of the same two bitmaps. */
+static PyObject *diff_compare(PyObject *a, PyObject *b, int op)
+{
+    const struct diff *left = (struct diff *)a, *right = (struct diff *)b;
+
+    if ((op != Py_EQ && op != Py_NE) || !Py_IS_TYPE(b, Py_TYPE(a))) {
+        return Py_NewRef(Py_NotImplemented);
+    }
+    bool equal = left->appeared == right->appeared && left->disappeared == right->disappeared &&
+                 left->common == right->common && left->now == right->now &&
+                 left->before == right->before;
+    return PyBool_FromLong(equal == (op == Py_EQ));
+}
+
+static Py_hash_t diff_hash(struct diff *self)
+{
+    PyObject *value = Py_BuildValue(
+        "KKKKK", (unsigned long long)self->appeared, (unsigned long long)self->disappeared,
+        (unsigned long long)self->common, (unsigned long long)(uintptr_t)self->now,
+        (unsigned long long)(uintptr_t)self->before);
+    Py_hash_t hash = value == NULL ? -1 : PyObject_Hash(value);
+
+    Py_XDECREF(value);
+    return hash;
+}
+
 static int diff_traverse(struct diff *self, visitproc visit, void *arg)
 {
     Py_VISIT((PyObject *)Py_TYPE((PyObject *)self));
@@ -163,10 +189,13 @@ static PyType_Slot diff_slots[] = {
     {Py_tp_doc,
      "What changed between two bitmaps: counts of pages, and their ranges when asked.\n\n"
      "Made by IOVABitmap.diff(). The counts are those of that moment; ranges are read\n"
-     "from the two bitmaps when a method is called."},
+     "from the two bitmaps when a method is called. Equal are those with the same counts of the\n"
+     "same two bitmaps."},
     {Py_tp_dealloc, diff_dealloc},
     {Py_tp_traverse, diff_traverse},
     {Py_tp_repr, diff_repr},
+    {Py_tp_richcompare, diff_compare},
+    {Py_tp_hash, diff_hash},
     {Py_tp_methods, diff_methods},
     {Py_tp_members, diff_members},
     {0, NULL},

@@ -15,24 +15,39 @@ PyObject *ib_rows_array(struct ib_state *state, struct iova_bitmap_ranges *range
     return array;
 }
 
+/* Whether the buffer is an array of rows, as the engine writes them. -1 and BufferError. */
+static int is_rows(const Py_buffer *view, struct ib_layout *layout)
+{
+    const char *format = view->format == NULL ? "B" : view->format;
+
+    if (ib_foreign_check(view, true) < 0 || ib_foreign_layout(view, layout) < 0) {
+        return -1;
+    }
+    format += *format == '@' || *format == '=';
+    return layout->ndim == 2 && layout->shape[1] == 2 && layout->packed && view->itemsize == 8 &&
+           (*format == 'L' || *format == 'Q') && (uintptr_t)view->buf % 8 == 0;
+}
+
 /* A caller's array for rows: 0, and the buffer to release; or -1. */
 static int out_rows(PyObject *out, Py_buffer *view, struct iova_bitmap_ranges *ranges)
 {
+    struct ib_layout layout;
+
     if (PyObject_GetBuffer(out, view, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE | PyBUF_FORMAT) < 0) {
         return -1;
     }
-    const char *format = view->format == NULL ? "B" : view->format;
-    format += *format == '@' || *format == '=';
-    if (view->ndim != 2 || view->shape[1] != 2 || view->itemsize != 8 ||
-        (*format != 'L' && *format != 'Q') || (uintptr_t)view->buf % 8 != 0) {
-        PyErr_SetString(PyExc_ValueError,
-                        "out must be a writable array of shape (n, 2) and type uint64");
+    int rows = is_rows(view, &layout);
+    if (rows <= 0) {
+        if (rows == 0) {
+            PyErr_SetString(PyExc_ValueError,
+                            "out must be a writable array of shape (n, 2) and type uint64");
+        }
         PyBuffer_Release(view);
         return -1;
     }
     static struct iova_bitmap_range none; /* an address, where there is no room at all */
-    ranges->rows = view->shape[0] != 0 ? view->buf : &none;
-    ranges->capacity = (uint64_t)view->shape[0];
+    ranges->rows = layout.shape[0] != 0 ? view->buf : &none;
+    ranges->capacity = (uint64_t)layout.shape[0];
     return 0;
 }
 

@@ -184,6 +184,7 @@ static int bitmap_traverse(struct ib_bitmap *self, visitproc visit, void *arg)
 {
     Py_VISIT((PyObject *)Py_TYPE((PyObject *)self));
     Py_VISIT(self->pin);
+    Py_VISIT(self->memory);
     return 0;
 }
 

@@ -61,6 +61,9 @@ static int call(struct iova_bitmap *engine, uint64_t iova, uint64_t length, void
     if (iova + (length - 1) == iova_bitmap_geometry(engine)->last) {
         return 0;
     }
+    if (PyErr_CheckSignals() < 0) { /* a callback in C asks for none */
+        return -ECANCELED;
+    }
     /* It may have been freed meanwhile. */
     return ib_bitmap_check(walk->bitmap) < 0 || take_turn(walk) < 0 ? -ECANCELED : 0;
 }

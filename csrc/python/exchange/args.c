@@ -72,11 +72,11 @@ int ib_u64(PyObject *object, const char *name, uint64_t *value)
 
     if (PyLong_Check(object)) {
         Py_INCREF(integer);
-    } else if ((integer = PyNumber_Index(object)) == NULL) {
-        if (PyErr_ExceptionMatches(PyExc_TypeError)) {
-            PyErr_Format(PyExc_TypeError, "%s must be an int, not %R", name, Py_TYPE(object));
-        }
+    } else if (!PyIndex_Check(object)) {
+        PyErr_Format(PyExc_TypeError, "%s must be an int, not %R", name, Py_TYPE(object));
         return -1;
+    } else if ((integer = PyNumber_Index(object)) == NULL) {
+        return -1; /* the object's own exception */
     }
     *value = PyLong_AsUnsignedLongLong(integer);
     if (*value == UINT64_MAX && PyErr_Occurred()) {

@@ -47,19 +47,21 @@ static char integer_code(const Py_buffer *view, bool *swap)
         format++;
     }
     bool integer = *format != '\0' && strchr("?bBhHiIlLqQnN", *format) != NULL &&
-                   format[1] == '\0' && view->itemsize >= 1 && view->itemsize <= 8;
+                   format[1] == '\0' && view->itemsize <= (view->format == NULL ? 1 : 8);
     return integer ? *format : '\0';
 }
 
 /* Fills items->owned from a buffer in any order and of any integers. */
-static int convert(struct ib_items *items, const char *name, int columns)
+static int convert(struct ib_items *items, const struct ib_layout *layout, const char *name)
 {
     const Py_buffer *view = &items->view;
+    const int columns = layout->ndim;
     bool swap;
     char code = integer_code(view, &swap);
 
     if (code == '\0') {
-        PyErr_Format(PyExc_TypeError, "%s must hold integers, not '%s'", name, view->format);
+        PyErr_Format(PyExc_TypeError, "%s must hold integers, not '%s'", name,
+                     view->format == NULL ? "items of several bytes" : view->format);
         return -1;
     }
     items->owned = PyMem_Calloc((size_t)items->count * (size_t)columns + 1, sizeof(uint64_t));
@@ -72,10 +74,10 @@ static int convert(struct ib_items *items, const char *name, int columns)
             return -1;
         }
         for (int column = 0; column < columns; column++) {
-            const char *at = (const char *)view->buf + (Py_ssize_t)row * view->strides[0];
+            const char *at = (const char *)view->buf + (Py_ssize_t)row * layout->strides[0];
             int64_t negative;
             if (columns == 2) {
-                at += column * view->strides[1];
+                at += column * layout->strides[1];
             }
             if (read_integer(at, code, view->itemsize, swap,
                              &items->owned[row * (unsigned)columns + (unsigned)column],
@@ -90,29 +92,46 @@ static int convert(struct ib_items *items, const char *name, int columns)
     return 0;
 }
 
+/* Whether the buffer without strides is one number of NumPy's, whose bytes are no array. */
+static bool is_scalar(PyObject *object)
+{
+    PyObject *ndim = PyObject_GetAttrString(object, "ndim");
+    bool scalar = ndim != NULL && PyLong_Check(ndim) && PyLong_AsLong(ndim) == 0;
+
+    Py_XDECREF(ndim);
+    PyErr_Clear();
+    return scalar;
+}
+
+/* From the buffer that items->view holds. */
 static int from_buffer(PyObject *object, const char *name, int columns, struct ib_items *items)
 {
-    Py_buffer *view = &items->view;
+    const Py_buffer *view = &items->view;
+    struct ib_layout layout;
+    bool swap;
 
-    if (PyObject_GetBuffer(object, view, PyBUF_STRIDES | PyBUF_FORMAT) < 0) {
+    if (ib_foreign_check(view, false) < 0 || ib_foreign_layout(view, &layout) < 0) {
         return -1;
     }
-    bool empty = view->len == 0;
-    if (!empty && (view->ndim != columns || (columns == 2 && view->shape[1] != 2))) {
-        return bad_shape(name, columns);
+    if (view->strides == NULL && is_scalar(object)) {
+        PyErr_Format(PyExc_TypeError, "%s must be an array or a sequence, not %R", name,
+                     Py_TYPE(object));
+        return -1;
     }
-    items->count = empty ? 0 : (uint64_t)view->shape[0];
-    if (empty) {
+    if (view->len == 0) {
         return 0;
     }
-    bool swap;
+    if (layout.ndim != columns || (columns == 2 && layout.shape[1] != 2)) {
+        return bad_shape(name, columns);
+    }
+    items->count = (uint64_t)layout.shape[0];
     char code = integer_code(view, &swap);
     if (code != '\0' && strchr("LQN", code) != NULL && view->itemsize == 8 && !swap &&
-        PyBuffer_IsContiguous(view, 'C') && (uintptr_t)view->buf % sizeof(uint64_t) == 0) {
+        layout.packed && (uintptr_t)view->buf % sizeof(uint64_t) == 0) {
         items->items = view->buf;
         return 0;
     }
-    return convert(items, name, columns);
+    return convert(items, &layout, name);
 }
 
 void ib_name_row(uint64_t row)
@@ -129,21 +148,66 @@ void ib_name_row(uint64_t row)
     ib_put_exception(exception, NULL);
 }
 
-static int read_row(PyObject *row, int columns, uint64_t *out)
+/* An exception that is not ours stays what it is; where it came from is a note. */
+static void note_row(uint64_t row)
+{
+    PyObject *exception = ib_take_exception();
+    PyObject *note = PyUnicode_FromFormat("row %llu", (unsigned long long)row);
+    PyObject *done = note == NULL ? NULL : PyObject_CallMethod(exception, "add_note", "O", note);
+
+    Py_XDECREF(note);
+    Py_XDECREF(done);
+    PyErr_Clear();
+    ib_put_exception(exception, NULL);
+}
+
+/* A number of row `row`. 0, or -1 and an exception that tells the row. */
+static int read_number(PyObject *object, const char *name, uint64_t row, uint64_t *out)
+{
+    PyObject *integer = Py_NewRef(object);
+
+    if (!PyLong_Check(object) && PyIndex_Check(object)) {
+        Py_DECREF(integer);
+        integer = PyNumber_Index(object);
+        if (integer == NULL) {
+            note_row(row);
+            return -1;
+        }
+    }
+    int rc = ib_u64(integer, name, out);
+    Py_DECREF(integer);
+    if (rc < 0) {
+        ib_name_row(row);
+    }
+    return rc;
+}
+
+static bool is_iterable(PyObject *object)
+{
+    return PyType_GetSlot(Py_TYPE(object), Py_tp_iter) != NULL || PySequence_Check(object);
+}
+
+/* The same of a whole row. */
+static int read_row(PyObject *object, int columns, uint64_t row, uint64_t *out)
 {
     if (columns == 1) {
-        return ib_u64(row, "iova", out);
+        return read_number(object, "iova", row, out);
     }
-    PyObject *pair = PySequence_Tuple(row);
+    PyObject *pair = is_iterable(object) ? PySequence_Tuple(object) : NULL;
     int rc = -1;
-    if (pair != NULL && PyTuple_Size(pair) != 2) {
-        PyErr_Format(PyExc_ValueError, "must be (iova, length), not %zd values",
-                     PyTuple_Size(pair));
-    } else if (pair != NULL) {
-        rc = ib_u64(PyTuple_GetItem(pair, 0), "iova", &out[0]) < 0 ||
-                     ib_u64(PyTuple_GetItem(pair, 1), "length", &out[1]) < 0
-                 ? -1
-                 : 0;
+    if (pair == NULL && PyErr_Occurred()) {
+        note_row(row);
+    } else if (pair == NULL) {
+        PyErr_Format(PyExc_TypeError, "row %llu: must be (iova, length), not %R",
+                     (unsigned long long)row, Py_TYPE(object));
+    } else if (PyTuple_Size(pair) != 2) {
+        PyErr_Format(PyExc_ValueError, "row %llu: must be (iova, length), not %zd values",
+                     (unsigned long long)row, PyTuple_Size(pair));
+    } else {
+        rc = read_number(PyTuple_GetItem(pair, 0), "iova", row, &out[0]);
+        if (rc == 0) {
+            rc = read_number(PyTuple_GetItem(pair, 1), "length", row, &out[1]);
+        }
     }
     Py_XDECREF(pair);
     return rc;
@@ -163,11 +227,9 @@ static int from_sequence(PyObject *object, int columns, struct ib_items *items)
         PyErr_NoMemory();
     }
     for (uint64_t i = 0; rc == 0 && i < items->count; i++) {
-        rc = read_row(PyTuple_GetItem(rows, (Py_ssize_t)i), columns,
+        rc = read_row(PyTuple_GetItem(rows, (Py_ssize_t)i), columns, i,
                       items->owned + i * (unsigned)columns);
-        if (rc < 0) {
-            ib_name_row(i);
-        } else {
+        if (rc == 0) {
             rc = ib_poll_each(i);
         }
     }
@@ -176,26 +238,30 @@ static int from_sequence(PyObject *object, int columns, struct ib_items *items)
     return rc;
 }
 
-/* Memory of references to Python objects is read as a sequence of those. */
-static bool holds_objects(PyObject *object)
+/* Holds the object's buffer: false where there is none, or memory of references to Python objects,
+ * which are read as a sequence. */
+static bool hold_buffer(PyObject *object, Py_buffer *view)
 {
-    Py_buffer view;
-
-    if (PyObject_GetBuffer(object, &view, PyBUF_STRIDES | PyBUF_FORMAT) < 0) {
-        PyErr_Clear();
-        return true;
+    if (!PyObject_CheckBuffer(object)) {
+        return false;
     }
-    bool objects = ib_format_has_objects(view.format);
-    PyBuffer_Release(&view);
-    return objects;
+    if (PyObject_GetBuffer(object, view, PyBUF_STRIDES | PyBUF_FORMAT) < 0) {
+        PyErr_Clear();
+        *view = (Py_buffer){0};
+        return false;
+    }
+    if (ib_format_has_objects(view->format)) {
+        PyBuffer_Release(view);
+        return false;
+    }
+    return true;
 }
 
 int ib_items_get(PyObject *object, const char *name, int columns, struct ib_items *items)
 {
     *items = (struct ib_items){0};
-    int rc = PyObject_CheckBuffer(object) && !holds_objects(object)
-                 ? from_buffer(object, name, columns, items)
-                 : from_sequence(object, columns, items);
+    int rc = hold_buffer(object, &items->view) ? from_buffer(object, name, columns, items)
+                                               : from_sequence(object, columns, items);
     if (rc < 0) {
         ib_items_release(items);
     }

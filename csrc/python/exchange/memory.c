@@ -5,7 +5,7 @@
  * It holds the caller's memory by one Py_buffer, or memory of its own, and exports it as plain
  * bytes. A bitmap and the arrays made by view() share one of these, so the caller's memory is held
  * until the last of them is gone, however often it is viewed: some exporters do not count exports
- * atomically. It takes no part in cycle collection: the owner of the buffer must not be visited.
+ * atomically.
  */
 #include "python/module/binding.h"
 
@@ -48,6 +48,16 @@ bool ib_format_has_objects(const char *format)
     return false;
 }
 
+/* Strides say more than what the exporter was asked for: -1 and BufferError where they tell gaps. */
+static int check_contiguous(const Py_buffer *view)
+{
+    if (view->shape != NULL && view->strides != NULL && !PyBuffer_IsContiguous(view, 'A')) {
+        PyErr_SetString(PyExc_BufferError, "data must be contiguous memory");
+        return -1;
+    }
+    return 0;
+}
+
 PyObject *ib_memory_from_object(struct ib_state *state, PyObject *object, bool writable)
 {
     int flags = PyBUF_ANY_CONTIGUOUS | (writable ? PyBUF_WRITABLE : 0);
@@ -74,6 +84,10 @@ PyObject *ib_memory_from_object(struct ib_state *state, PyObject *object, bool w
             Py_DECREF(self);
             return NULL;
         }
+    }
+    if (ib_foreign_check(&self->source, writable) < 0 || check_contiguous(&self->source) < 0) {
+        Py_DECREF(self);
+        return NULL;
     }
     if (ib_format_has_objects(self->source.format)) {
         PyErr_SetString(PyExc_BufferError, "data must be plain memory, not references to objects");
@@ -180,11 +194,42 @@ void ib_memory_lend(PyObject *memory)
     ((struct memory *)memory)->lent = true;
 }
 
+/*
+ * Whether the collector may take the exporter for garbage while we hold its buffer. It clears what
+ * it takes, and some exporters then let go of their memory: a memoryview of CPython 3.11 crashes
+ * when it is released afterwards, a ctypes array has freed it. A class derived from an exporter
+ * that clears nothing (bytearray, array, numpy.ndarray, mmap) gives up its attributes only.
+ */
+static bool may_be_cleared(PyObject *exporter)
+{
+    PyTypeObject *type = Py_TYPE(exporter), *base = type;
+    void *exports = PyType_GetSlot(type, Py_bf_getbuffer);
+
+    while (base != NULL && PyType_GetSlot(base, Py_bf_getbuffer) == exports) {
+        type = base;
+        base = PyType_GetSlot(type, Py_tp_base);
+    }
+    return PyType_GetSlot(type, Py_tp_clear) == NULL;
+}
+
+/* Needs no tp_clear: each cycle goes through the bitmap, whose own gives the buffer back. */
+static int memory_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    struct memory *memory = (struct memory *)self;
+
+    Py_VISIT((PyObject *)Py_TYPE(self));
+    if (memory->source.obj != NULL && may_be_cleared(memory->source.obj)) {
+        Py_VISIT(memory->source.obj);
+    }
+    return 0;
+}
+
 static void memory_dealloc(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     freefunc tp_free = (freefunc)PyType_GetSlot(type, Py_tp_free);
 
+    PyObject_GC_UnTrack(self);
     let_go((struct memory *)self);
     tp_free(self);
     Py_DECREF(type);
@@ -193,6 +238,7 @@ static void memory_dealloc(PyObject *self)
 static PyType_Slot memory_slots[] = {
     {Py_tp_doc, "Memory behind a bitmap or an array, exported as bytes."},
     {Py_tp_dealloc, memory_dealloc},
+    {Py_tp_traverse, memory_traverse},
     {Py_bf_getbuffer, memory_getbuffer},
     {0, NULL},
 };
@@ -200,7 +246,8 @@ static PyType_Slot memory_slots[] = {
 PyType_Spec ib_memory_spec = {
     .name = "iovabitmap._core._Memory",
     .basicsize = sizeof(struct memory),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION |
+             Py_TPFLAGS_IMMUTABLETYPE,
     .slots = memory_slots,
 };
 

@@ -8,8 +8,8 @@
 #ifndef IB_BINDING_H
 #define IB_BINDING_H
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
+#include "python/module/refcount.h"
+
 #include <structmember.h>
 
 #include <stdbool.h>
@@ -34,15 +34,6 @@ struct ib_state {
     uintptr_t ndarray; /* numpy.ndarray, once the first array was asked for; else 0 */
 };
 
-/* None, counted. Not Py_RETURN_NONE: in later headers that does not count, and the binary that they
- * make for the limited API would take None from a Python 3.11. `make lint` looks for such macros.
- */
-static inline PyObject *ib_none(void)
-{
-    Py_INCREF(Py_None);
-    return Py_None;
-}
-
 /* The state behind one of the module's types or a subclass; NULL and TypeError. */
 struct ib_state *ib_state_of_type(PyTypeObject *type);
 
@@ -64,6 +55,24 @@ int ib_parse(const struct ib_signature *signature, PyObject *const *args, Py_ssi
 /* An int of 0 to 2**64 - 1: TypeError without __index__, ValueError outside. 0 or -1. */
 int ib_u64(PyObject *object, const char *name, uint64_t *value);
 
+/* ---- buffers of others (foreign.c) ---- */
+
+enum { IB_LAYOUT_DIMENSIONS = 2 };
+
+/* How the items of a buffer lie, as far as it has no more dimensions than these. */
+struct ib_layout {
+    int ndim;
+    Py_ssize_t shape[IB_LAYOUT_DIMENSIONS];
+    Py_ssize_t strides[IB_LAYOUT_DIMENSIONS]; /* in bytes */
+    bool packed;                              /* in C order without gaps */
+};
+
+/* BufferError and -1 where a buffer contradicts itself or what was asked for. */
+int ib_foreign_check(const Py_buffer *view, bool writable);
+/* The layout of a buffer that was checked: without strides it is in C order, without a shape of one
+ * dimension. Where it has more dimensions than a layout only their number is set. */
+int ib_foreign_layout(const Py_buffer *view, struct ib_layout *layout);
+
 /* Array arguments (items.c): `count` rows of one or two uint64_t. */
 struct ib_items {
     const uint64_t *items;
@@ -76,7 +85,7 @@ struct ib_items {
  * names the row. 0 or -1; release after 0. */
 int ib_items_get(PyObject *object, const char *name, int columns, struct ib_items *items);
 void ib_items_release(struct ib_items *items);
-/* Puts the row before the current exception's message; its attributes stay. */
+/* Puts the row before the message of the current exception, which is ours; its attributes stay. */
 void ib_name_row(uint64_t row);
 
 /* ---- errors (errors.c) ---- */

@@ -10,37 +10,33 @@ const char ib_doc_changed_pages[] =
     "Bring a copy of memory up to date: how many pages had changed.\n\n"
     "shadow is as long as memory; changed has one byte for each page, which becomes 0 or 1.\n";
 
-static int compare(Py_buffer *views, uint64_t page_size, uint64_t *count)
+/* memory, shadow, changed. 0, or -1 and ValueError. */
+static int compare(PyObject *const *memories, uint64_t page_size, uint64_t *count)
 {
-    const uint64_t size = (uint64_t)views[0].len;
+    const uint64_t size = ib_memory_size(memories[0]);
     const uint64_t npages = size == 0 ? 0 : (size - 1) / page_size + 1;
 
-    if ((uint64_t)views[1].len != size || (uint64_t)views[2].len < npages) {
+    if (ib_memory_size(memories[1]) != size || ib_memory_size(memories[2]) < npages) {
         PyErr_SetString(PyExc_ValueError,
                         "shadow must be as long as memory, and changed as many bytes as pages");
         return -1;
     }
     Py_BEGIN_ALLOW_THREADS *count =
-        iova_snapshot_diff(views[0].buf, views[1].buf, size, page_size, views[2].buf);
+        iova_snapshot_diff(ib_memory_bytes(memories[0]), ib_memory_bytes(memories[1]), size,
+                           page_size, ib_memory_bytes(memories[2]));
     Py_END_ALLOW_THREADS return 0;
 }
 
 PyObject *ib_changed_pages(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
-    static const int flags[] = {PyBUF_SIMPLE, PyBUF_WRITABLE, PyBUF_WRITABLE};
-    PyObject *objects[3];
-    Py_buffer views[3];
+    struct ib_state *state = PyModule_GetState(module);
+    PyObject *memories[3] = {NULL};
     uint64_t page_size, count = 0;
-    int held = 0, rc = -1;
-    (void)module;
 
     if (nargs != 4) {
         PyErr_Format(PyExc_TypeError, "_changed_pages() takes 4 arguments, not %zd", nargs);
         return NULL;
     }
-    objects[0] = args[0];
-    objects[1] = args[1];
-    objects[2] = args[3];
     if (ib_u64(args[2], "page_size", &page_size) < 0) {
         return NULL;
     }
@@ -48,14 +44,14 @@ PyObject *ib_changed_pages(PyObject *module, PyObject *const *args, Py_ssize_t n
         PyErr_SetString(PyExc_ValueError, "page_size must be at least 1, not 0");
         return NULL;
     }
-    while (held < 3 && PyObject_GetBuffer(objects[held], &views[held], flags[held]) == 0) {
-        held++;
+    int rc = -1;
+    if ((memories[0] = ib_memory_from_object(state, args[0], false)) != NULL &&
+        (memories[1] = ib_memory_from_object(state, args[1], true)) != NULL &&
+        (memories[2] = ib_memory_from_object(state, args[3], true)) != NULL) {
+        rc = compare(memories, page_size, &count);
     }
-    if (held == 3) {
-        rc = compare(views, page_size, &count);
-    }
-    while (held > 0) {
-        PyBuffer_Release(&views[--held]);
+    for (int i = 0; i < 3; i++) {
+        Py_XDECREF(memories[i]);
     }
     return rc < 0 ? NULL : PyLong_FromUnsignedLongLong(count);
 }

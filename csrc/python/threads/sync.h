@@ -8,8 +8,7 @@
 #ifndef IB_SYNC_H
 #define IB_SYNC_H
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
+#include "python/module/refcount.h"
 
 #include <stdbool.h>
 #include <stdint.h>
