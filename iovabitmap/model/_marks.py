@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from .._core import PinError
 from ._arguments import Row, Run, Span, addresses, number, pin_error, rows
-from ._pins import NotPinnedError
+from ._pins import HOST_PAGE, NotPinnedError
 from ._windows import WindowedBits, load, operation, store
 
 if TYPE_CHECKING:
@@ -66,11 +66,16 @@ class Marks(WindowedBits):
         """Mark every page that [iova, iova + length) touches; return how many were clean before."""
         return self._mark("1", self._span(iova, length))
 
-    def _mark_some(self, page: str, left: list[Run], whole: Span) -> tuple[int, list[Run]]:
+    def _mark_some(
+        self, page: str, left: list[Run], whole: Span, one_window: bool
+    ) -> tuple[int, list[Run]]:
         """Marks what one window holds of ascending runs: how many pages changed, and what is left
         of the runs."""
         changed = 0
-        with self._own_window(left[0][0], left[-1][1], whole, write=True) as upto:
+        begin, end, most = left[0][0], left[-1][1], None
+        if one_window:
+            begin, end, most = 0, self.nbits, self.nbytes // HOST_PAGE + 2
+        with self._own_window(begin, end, whole, write=True, most=most) as upto:
             for first, stop in left:
                 if first < upto:
                     before = load(self._memory, first, min(stop, upto))
@@ -78,15 +83,16 @@ class Marks(WindowedBits):
                     changed += len(before) - before.count(page)
         return changed, [(max(first, upto), stop) for first, stop in left if stop > upto]
 
-    def _mark_spans(self, page: str, spans: Iterable[Span]) -> int:
-        """Marks many ranges, in ascending order and each window once; how many pages changed."""
+    def _mark_spans(self, page: str, spans: Iterable[Span], one_window: bool = False) -> int:
+        """Marks many ranges, in ascending order and each window once, or in one window for all of
+        them; how many pages changed."""
         spans = list(spans)
         left = joined(map(self._run, spans))
         whole = (self.iova, max((end for _, end in spans), default=self.end))
         changed = 0
         try:
             while left:
-                more, left = self._mark_some(page, left, whole)
+                more, left = self._mark_some(page, left, whole, one_window)
                 changed += more
         except PinError as error:
             error.newly = changed if page == "1" else 0
@@ -99,7 +105,8 @@ class Marks(WindowedBits):
             self._inside(iova, length, clip, f"row {n}: ")
             for n, (iova, length) in enumerate(ranges)
         )
-        self._mark_spans(page, [span for span in spans if span is not None])
+        there = [span for span in spans if span is not None]
+        self._mark_spans(page, there, one_window=self.pin == "none")
 
     @operation
     def set_ranges(self, ranges: Buffer | Iterable[Any], *, clip: bool = False) -> None:

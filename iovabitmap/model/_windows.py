@@ -232,20 +232,20 @@ class WindowedBits:
         """The address in memory of a byte of the bitmap."""
         return ctypes.addressof(ctypes.c_char.from_buffer(self._memory)) + byte
 
-    def _plan(self, byte: int, end: int) -> tuple[int, int]:
-        """A window from `byte` on that needs no more than the bytes before `end`: the address of
-        its first host page, and how many to ask for."""
+    def _plan(self, byte: int, end: int, most: int | None = None) -> tuple[int, int]:
+        """A window from `byte` on that needs no more than the bytes before `end`, of at most
+        window_pages or `most` host pages: the address of the first, and how many to ask for."""
         pgoff = self._place(byte) % HOST_PAGE
         wanted = -(-(pgoff + end - byte) // HOST_PAGE)
-        return self._place(byte) - pgoff, min(wanted, self._window_pages)
+        return self._place(byte) - pgoff, min(wanted, most or self._window_pages)
 
     def _held(self, byte: int, end: int, address: int, npages: int) -> Held:
         """The window that so many host pages make."""
         covered = address + npages * HOST_PAGE - self._place(byte)
         return Held(byte, min(end, byte + covered), address, npages)
 
-    def _take(self, byte: int, end: int, write: bool) -> Held:
-        address, npages = self._plan(byte, end)
+    def _take(self, byte: int, end: int, write: bool, most: int | None = None) -> Held:
+        address, npages = self._plan(byte, end, most)
         delivered = self._backend.pin(address, npages, write)
         self._pins += 1
         self._pinned += delivered
@@ -284,11 +284,13 @@ class WindowedBits:
         return min(stop, 8 * ((first + there) * HOST_PAGE - self._place(0)))
 
     @contextmanager
-    def _own_window(self, bit: int, stop: int, span: Span, write: bool) -> Iterator[int]:
+    def _own_window(
+        self, bit: int, stop: int, span: Span, write: bool, most: int | None = None
+    ) -> Iterator[int]:
         """A window of an operation's own, no longer than it needs: how far it goes. `span` is what
         the operation is about, of which a failure names the rest."""
         try:
-            held = self._take(bit // 8, -(-stop // 8), write)
+            held = self._take(bit // 8, -(-stop // 8), write, most)
         except NotPinnedError as failure:
             start = max(span[0], self._address(bit))
             raise pin_error(failure.code, start, span[1]) from failure.__cause__

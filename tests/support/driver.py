@@ -107,7 +107,10 @@ class Pair:
         untouched."""
         a, b = self.bm.stats, self.model.stats
         self.more_pins = a.pins - b.pins
-        most = max(self.high, b.pinned_pages + self.bm.window_pages)
+        room = self.bm.window_pages
+        if self.bm.pin == "none":  # rows in any order have one window for all of the bitmap
+            room = max(room, self.bm.nbytes // HOST_PAGE + 2)
+        most = max(self.high, b.pinned_pages + room)
         self.high = max(a.peak_pinned_pages, b.peak_pinned_pages)
         assert self.high <= most
         for pin in self.pins:

@@ -395,7 +395,8 @@ def test_pins_are_the_windows_touched(pin):
         1,
     ):
         call()
-        assert bm.stats.pins == bm.stats.unpins == 24 * times
+        taken = 1 if pin == "none" else 24  # one for all rows, where it costs nothing
+        assert bm.stats.pins == bm.stats.unpins == taken * times
         assert bm.stats.moves == 0 and bm.window is None
         assert bm.stats.peak_pinned_pages == 1
         if times == 2:
