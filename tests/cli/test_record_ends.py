@@ -186,18 +186,26 @@ def test_nothing_is_replaced(command, out, tmp_path):
 
 
 @pytest.mark.parametrize("own,status", [(0, 2), (5, 5)])
-def test_a_full_disk(command, out, monkeypatch, own, status):
-    """The program goes on to its end, and what was recorded is kept."""
+def test_a_full_disk(command, out, tmp_path, monkeypatch, own, status):
+    """The program goes on to its end, which comes after that, and what was recorded is kept."""
     append = ib.DirtyLog.append
+    os.mkfifo(tmp_path / "full")
 
     def full(self, *epoch):
         if len(self) == 2:
+            (tmp_path / "full").write_text("now")
             raise OSError(28, "No space left on device")
         append(self, *epoch)
 
     monkeypatch.setattr(ib.DirtyLog, "append", full)
-    script = f"import sys; print('to the end', sys.stdin.fileno()); sys.exit({own})"
-    result = command("record", "--interval", "1ms", "-o", out, "--", sys.executable, "-c", script)
+    script = f"""
+import sys
+open(sys.argv[1]).read()
+print("to the end", sys.stdin.fileno())
+sys.exit({own})
+"""
+    program = (sys.executable, "-c", script, tmp_path / "full")
+    result = command("record", "--interval", "1ms", "-o", out, "--", *program)
     assert result[0] == status and "to the end" in result[1]
     assert "No space left on device" in result[2]
     with ib.DirtyLog.open(out) as log:
