@@ -6,7 +6,6 @@ Each is a moment that a busy machine meets now and then; here it is made to come
 from __future__ import annotations
 
 import os
-import pty
 import signal
 import subprocess
 import sys
@@ -15,12 +14,11 @@ import time
 
 import pytest
 
-import iovabitmap as ib
 from support import recordings
 from support.children import run_child
-from support.command import heed_signals
+from support.command import end_started, heed_signals, start
 from support.logs import needs
-from support.recordings import COUNTS_SIGNALS, FAST
+from support.recordings import COUNTS_SIGNALS
 
 needs("pyarrow", "click", "rich")
 import click  # noqa: E402
@@ -101,28 +99,12 @@ def test_a_signal_that_interrupts_another_thread(cat, monkeypatch):
         thread.join()
 
 
-def test_ctrl_c_that_ends_the_program(out):
-    """The recording is complete, and the status the program's."""
-    pid, terminal = pty.fork()
-    if pid == 0:
-        heed_signals()
-        argv = ("record", *FAST, "-o", str(out), "--", "sh", "-c", "echo ready; exec sleep 1000")
-        os.execv(sys.executable, [sys.executable, "-m", "iovabitmap", *argv])
-    with os.fdopen(terminal, "r+b", buffering=0) as screen:
-        said = b""
-        while b"ready" not in said:
-            said += screen.read(4096)
-        screen.write(b"\x03")
-        try:
-            while more := screen.read(4096):
-                said += more
-        except OSError:  # nobody is at the other end any more
-            pass
-        _, status = os.waitpid(pid, 0)
-    assert os.waitstatus_to_exitcode(status) == 128 + signal.SIGINT, said
-    assert b"the log is" in said
-    with ib.DirtyLog.open(out) as log:
-        assert not log.unfinished and len(log) > 0
+def test_what_a_test_leaves_running_is_ended():
+    """With its pipes, so that no other test hears of them."""
+    left = start("top", "--pid", os.getpid())
+    end_started()
+    assert left.returncode == -signal.SIGKILL
+    assert all(pipe.closed for pipe in (left.stdin, left.stdout, left.stderr))
 
 
 def test_what_counts_signals_may_get_one_at_any_time():
