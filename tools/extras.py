@@ -80,7 +80,7 @@ for name in Commands(name="all", commands=app.commands).list_commands(None):
     assert run([name, "--help"]) == 0, name
 assert run(["probe"]) in (0, 1)
 assert run(["report", "run.parquet"]) == 0
-assert run(["convert", "run.parquet", "run.csv"]) == 0
+assert run(["convert", "run.parquet", "-o", "run.csv"]) == 0
 """,
     "qemu": """
 from iovabitmap.qemu import Monitor
