@@ -155,6 +155,8 @@ def works(extra: str, wheel: Path) -> bool:
     """Whether the extra's use does, in an environment of its own."""
     with tempfile.TemporaryDirectory(prefix="iovabitmap-") as temporary:
         python = Path(temporary, "venv", "bin", "python")
+        empty = Path(temporary, "empty")
+        empty.mkdir()
         use = USES[extra].replace("{root}", str(ROOT))
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
         for command in (
@@ -162,9 +164,10 @@ def works(extra: str, wheel: Path) -> bool:
             [python, "-m", "pip", "install", "--quiet", f"iovabitmap[{extra}] @ {wheel.as_uri()}"],
             [python, "-P", "-c", use],
         ):
-            print(f"{extra}: {' '.join(map(str, command[1:4]))}"[:90], flush=True)
-            if subprocess.run(command, cwd=temporary, env=environment, check=False).returncode != 0:
+            if subprocess.run(command, cwd=empty, env=environment, check=False).returncode != 0:
+                print(f"{extra}: FAILED", flush=True)
                 return False
+    print(f"{extra}: passed", flush=True)
     return True
 
 
