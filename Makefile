@@ -22,7 +22,7 @@ unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
 .SECONDARY:
 .PHONY: help demo test test-core test-python lint format bench bench-fleet docs proof proof-short sanitize \
 	sanitize-core sanitize-python tsan test-freethreaded valgrind crash \
-	faults-long qemu-tests notebook-tests browser-tests dist wheel-test release wheels clean distclean
+	faults-long qemu-tests notebook-tests browser-tests dist wheel-test extras-test release wheels clean distclean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -125,7 +125,7 @@ format: $(VENV)/.extra-lint ## Give all code its style
 PROOFS := sanitize tsan valgrind cbmc fuzz fuzz-check s390x crash notebook-tests
 
 LONG_PROOFS := recordings browser-tests faults-long fuzz-python test-freethreaded qemu-tests \
-	kernel-lab coverage mutation
+	kernel-lab coverage mutation extras-test
 
 proof: $(PROOFS) $(LONG_PROOFS) ## All of them: hours
 proof-short: PYTEST_ARGS = tests/unit tests/parity
@@ -216,6 +216,11 @@ dist: $(VENV)/.extra-dist ## The sdist, and from it the wheel, to dist/
 
 wheel-test: dist ## The tests against the wheel, in an empty environment outside of this tree
 	$(BIN)/python tools/wheel_test.py dist
+
+EXTRAS ?=
+
+extras-test: $(VENV)/.extra-dist ## Each extra alone in an empty environment: is all there? EXTRAS="plot cli"
+	$(BIN)/python tools/extras.py $(EXTRAS)
 
 RELEASE_PYTHONS ?= all
 

@@ -182,7 +182,7 @@ def view(log: DirtyLog, *, most: int = MOST) -> View:
 
 def _sources(rows: Rows, axis: Axis, start: Any, end: Any) -> dict[str, Any]:
     """What the page holds, by the names that _view.js has."""
-    source = need("bokeh.models").ColumnDataSource
+    source = need("bokeh.models", "view").ColumnDataSource
     position = axis.position(rows.first.astype(np.uint64))
     small = np.uint32 if axis.size < 1 << 32 else np.float64
     jumps = np.flatnonzero(np.diff(axis.starts - axis.positions, prepend=np.uint64(2**64 - 1)))
@@ -203,7 +203,7 @@ def _sources(rows: Rows, axis: Axis, start: Any, end: Any) -> dict[str, Any]:
 
 
 def _figure(log: DirtyLog, rows: Rows, title: str) -> Any:
-    models, plotting = need("bokeh.models"), need("bokeh.plotting")
+    models, plotting = need("bokeh.models", "view"), need("bokeh.plotting", "view")
     axis = _axis(rows)
     start, end, unit = _times(rows)
     about = {
@@ -269,7 +269,7 @@ def _figure(log: DirtyLog, rows: Rows, title: str) -> Any:
 
 def _draw_into(figure: Any, image: Any) -> None:
     """The image and its scale of colours, which is one of roots."""
-    models, palettes = need("bokeh.models"), need("bokeh.palettes")
+    models, palettes = need("bokeh.models", "view"), need("bokeh.palettes", "view")
     mapper = models.LinearColorMapper(
         palette=palettes.Viridis256[::-1][PALEST:], low=1, high=LEVELS, low_color="rgba(0, 0, 0, 0)"
     )

@@ -6,6 +6,7 @@ Nothing here depends on where this folder lies, so a copy of it tests an install
 from __future__ import annotations
 
 import sys
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -77,11 +78,22 @@ def faulty_pin() -> FaultyPin:
 
 
 @pytest.fixture
-def unraisable(monkeypatch) -> list:
+def unraisable() -> list:
     """What reaches `sys.unraisablehook` during the test, as (exception type, message)."""
-    seen: list = []
+    return []
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Fills `unraisable`. The fixture cannot: before 8.4, pytest sets its own hook for the call of
+    each test, after its fixtures."""
+    seen = getattr(item, "funcargs", {}).get("unraisable")
+    if seen is None:
+        return (yield)
+    before = sys.unraisablehook
     # Only the type and the text: keeping the exception would keep its frames alive.
-    monkeypatch.setattr(
-        sys, "unraisablehook", lambda info: seen.append((info.exc_type, str(info.exc_value)))
-    )
-    return seen
+    sys.unraisablehook = lambda info: seen.append((info.exc_type, str(info.exc_value)))
+    try:
+        return (yield)
+    finally:
+        sys.unraisablehook = before

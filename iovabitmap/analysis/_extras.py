@@ -12,5 +12,5 @@ def pandas() -> Any:
         return import_module("pandas")
     except ImportError as error:
         raise ImportError(
-            "this answer is a data frame and needs pandas: pip install 'iovabitmap[logs]'"
+            "this answer is a data frame and needs pandas: pip install 'iovabitmap[pandas]'"
         ) from error

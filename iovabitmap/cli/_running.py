@@ -3,7 +3,8 @@ on, waiting for its end, and its exit status.
 
 The recorder ends when the program does, and never before: a signal to end goes to the program,
 whose last writes are recorded too. Ctrl-C in a terminal reaches both by itself, and is not sent
-twice: a second one makes some servers give up at once.
+twice: a second one makes some servers give up at once. The recorder's handlers are in place before
+the program starts, and each signal wakes it, whichever of its threads the kernel interrupts.
 """
 
 from __future__ import annotations
@@ -98,17 +99,37 @@ def check_program(name: str) -> None:
 
 
 class Life:
-    """Of any process, from now on. OSError where there is none. To be closed."""
+    """Of any process, from now on. OSError where there is none. To be closed.
 
-    def __init__(self, pid: int) -> None:
+    `wake` is a descriptor that can be read after a signal, as `handling` gives: waiting stops for
+    the signal's handler, and goes on.
+
+    Attributes
+    ----------
+    ended : bool
+        Whether `over` has seen the process's end.
+    """
+
+    def __init__(self, pid: int, wake: int | None = None) -> None:
+        self.ended = False
+        self._wake = wake
         self._fd = os.pidfd_open(pid)
         self._poll = select.poll()
         self._poll.register(self._fd, select.POLLIN)
+        if wake is not None:
+            self._poll.register(wake, select.POLLIN)
 
     def over(self, until_ns: int | None) -> bool:
         """Waits until a moment of CLOCK_MONOTONIC, or for ever: whether the process has ended."""
-        ms = None if until_ns is None else max(0.0, (until_ns - time.monotonic_ns()) / 1e6)
-        return bool(self._poll.poll(ms))
+        while not self.ended:
+            ms = None if until_ns is None else max(0.0, (until_ns - time.monotonic_ns()) / 1e6)
+            ready = [fd for fd, _ in self._poll.poll(ms)]
+            self.ended = self._fd in ready
+            if not ready:
+                break
+            if self._wake in ready:
+                drain(self._wake)
+        return self.ended
 
     def close(self) -> None:
         os.close(self._fd)
@@ -124,34 +145,40 @@ class Running:
     start_ns : int
         When it was started: CLOCK_MONOTONIC.
     life : Life
-        To wait for its end.
+        To wait for its end; inside the block only.
     """
-
-    life: Life
 
     def __init__(self, tracker: CommandTracker) -> None:
         self.tracker = tracker
         self.start_ns = 0
+        self._life: Life | None = None
         self._early: list[int] = []  # signals that came before there was a program
 
     def __enter__(self) -> Running:
         self._restore = contextlib.ExitStack()
         with self._restore:
-            self._restore.enter_context(handling(self._pass_on))
+            wake = self._restore.enter_context(handling(self._pass_on))
             self._restore.callback(self.tracker.stop)
             self.start_ns = time.monotonic_ns()
             self.tracker.start()
             assert self.tracker.process is not None
-            self.life = Life(self.tracker.process.pid)
-            self._restore.callback(self.life.close)
+            self._life = Life(self.tracker.process.pid, wake)
+            self._restore.callback(self._life.close)
+            # A terminal's too: a program that it reached so early has ended, because a program
+            # cannot have handlers before its memory is tracked.
             for number in self._early:
-                self._pass_on(number, None)
+                self.tracker.process.send_signal(number)
             self._restore.enter_context(many_descriptors())
             self._restore = self._restore.pop_all()
         return self
 
     def __exit__(self, *exc: object) -> None:
         self._restore.close()
+
+    @property
+    def life(self) -> Life:
+        assert self._life is not None
+        return self._life
 
     def exit_status(self) -> int:
         """Waits for the end: the program's status, as a shell tells it: 128 + n for signal n."""
@@ -164,27 +191,45 @@ class Running:
         process = self.tracker.process
         if process is None:
             self._early.append(number)
-        elif process.poll() is not None:  # it is us that should end
+        elif self._life is not None and self._life.ended:  # it is us that should end
             if number == signal.SIGINT:
                 raise KeyboardInterrupt
             raise click.exceptions.Exit(BY_SIGNAL + number)
+        # A program whose end we have not seen yet may be gone, by this very signal of a terminal:
+        # then nothing is sent, and what it wrote is still to be recorded.
         elif not (number in OF_TERMINAL and reached_by_terminal(process.pid)):
             process.send_signal(number)
 
 
 @contextlib.contextmanager
-def handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Signals to end go to the handler inside; those that are ignored stay so."""
+def handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[int]:
+    """Signals to end go to the handler inside; those that are ignored stay so.
+
+    Yields a descriptor that can be read after each signal. A poll that includes it also ends for a
+    signal that came just before the poll began, or that interrupted another thread.
+    """
     before = {number: signal.getsignal(number) for number in PASSED_ON}
+    wake, woken = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    woken_before = signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
     try:
         for number, old in before.items():
             if old not in (signal.SIG_IGN, None):  # None: not Python's to put back
                 signal.signal(number, handler)
-        yield
+        yield wake
     finally:
         for number, old in before.items():
             if old is not None:
                 signal.signal(number, old)
+        signal.set_wakeup_fd(woken_before)
+        os.close(wake)
+        os.close(woken)
+
+
+def drain(fd: int) -> None:
+    """Reads what a descriptor that does not block has."""
+    with contextlib.suppress(BlockingIOError):
+        while os.read(fd, 4096):
+            pass
 
 
 @contextlib.contextmanager

@@ -7,6 +7,13 @@ from pathlib import Path
 import pytest
 
 from support import programs
+from support.command import end_started
+
+
+@pytest.fixture(autouse=True)
+def nothing_left():
+    yield
+    end_started()
 
 
 @pytest.fixture

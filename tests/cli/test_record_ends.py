@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pty
 import signal
 import stat
 import subprocess
@@ -14,7 +13,7 @@ import pytest
 
 import iovabitmap as ib
 from support import programs, recordings
-from support.command import answer, heed_signals, start
+from support.command import Terminal, answer, start
 from support.layouts import pages
 from support.logs import needs
 from support.memory import HOST_PAGE
@@ -67,38 +66,26 @@ def test_a_signal_is_passed_on(out, number):
 def test_ctrl_c_in_a_terminal(out):
     """It reaches the program once: from the terminal, and not from the recorder too. The line of
     progress is there."""
-    pid, terminal = pty.fork()
-    if pid == 0:
-        heed_signals()
-        argv = ("record", *FAST, "-o", str(out), "--", sys.executable, "-c", COUNTS_SIGNALS)
-        os.execv(sys.executable, [sys.executable, "-m", "iovabitmap", *argv])
-    said = read_until(terminal, "ready")
-    os.write(terminal, b"\x03")
-    said += read_until(terminal, "got")
-    os.write(terminal, b"q\n")
-    said += read_until(terminal, "the log is")
-    while read_some(terminal):
-        pass
-    os.close(terminal)
-    _, status = os.waitpid(pid, 0)
-    assert os.waitstatus_to_exitcode(status) == 41, said
-    assert " epochs, " in said and "\x1b[K" in said
+    with Terminal("record", *FAST, "-o", out, "--", sys.executable, "-c", COUNTS_SIGNALS) as screen:
+        screen.read_until("ready")
+        screen.type("\x03")
+        screen.read_until("got")
+        screen.type("q\n")
+        assert screen.read_to_the_end() == 41, screen.said
+    assert "the log is" in screen.said
+    assert " epochs, " in screen.said and "\x1b[K" in screen.said
 
 
-def read_some(terminal: int) -> str:
-    try:
-        return os.read(terminal, 4096).decode(errors="replace")
-    except OSError:  # nobody is at the other end any more
-        return ""
-
-
-def read_until(terminal: int, text: str) -> str:
-    said = ""
-    while text not in said:
-        more = read_some(terminal)
-        assert more, said
-        said += more
-    return said
+def test_ctrl_c_that_ends_the_program(out):
+    """The recording is complete, and the status the program's."""
+    argv = ("sh", "-c", "echo ready; exec sleep 1000")
+    with Terminal("record", *FAST, "-o", out, "--", *argv) as screen:
+        screen.read_until("ready")
+        screen.type("\x03")
+        assert screen.read_to_the_end() == 128 + signal.SIGINT, screen.said
+    assert "the log is" in screen.said
+    with ib.DirtyLog.open(out) as log:
+        assert not log.unfinished and len(log) > 0
 
 
 def test_killed_by_a_signal(program, out):
@@ -130,9 +117,6 @@ def test_kill_9_of_the_recorder(program, out):
         assert not log.unfinished and log.union() == seen
     assert of_process(out, writer.pid) & pages(address, *range(100)) == pages(address, 4, 99)
     recorder.stdin.write("q\n")
-    recorder.stdin.close()
-    recorder.stdout.close()
-    recorder.stderr.close()
 
 
 # --- what cannot be done --------------------------------------------------------------------------
@@ -186,18 +170,26 @@ def test_nothing_is_replaced(command, out, tmp_path):
 
 
 @pytest.mark.parametrize("own,status", [(0, 2), (5, 5)])
-def test_a_full_disk(command, out, monkeypatch, own, status):
-    """The program goes on to its end, and what was recorded is kept."""
+def test_a_full_disk(command, out, tmp_path, monkeypatch, own, status):
+    """The program goes on to its end, which comes after that, and what was recorded is kept."""
     append = ib.DirtyLog.append
+    os.mkfifo(tmp_path / "full")
 
     def full(self, *epoch):
         if len(self) == 2:
+            (tmp_path / "full").write_text("now")
             raise OSError(28, "No space left on device")
         append(self, *epoch)
 
     monkeypatch.setattr(ib.DirtyLog, "append", full)
-    script = f"import sys; print('to the end', sys.stdin.fileno()); sys.exit({own})"
-    result = command("record", "--interval", "1ms", "-o", out, "--", sys.executable, "-c", script)
+    script = f"""
+import sys
+open(sys.argv[1]).read()
+print("to the end", sys.stdin.fileno())
+sys.exit({own})
+"""
+    program = (sys.executable, "-c", script, tmp_path / "full")
+    result = command("record", "--interval", "1ms", "-o", out, "--", *program)
     assert result[0] == status and "to the end" in result[1]
     assert "No space left on device" in result[2]
     with ib.DirtyLog.open(out) as log:

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 import iovabitmap as ib
-from iovabitmap.sources import CommandTracker, GuestRam, SnapshotDiff
+from iovabitmap.sources import CommandTracker, GuestRam, SnapshotDiff, _preloaded
 from support import guest_program, programs
 from support.layouts import written
 from support.memory import HOST_PAGE
@@ -149,17 +149,26 @@ def as_postgres() -> dict:
 
 
 @pytest.fixture
-def database():
-    """A new database cluster, in a folder that its user can reach."""
+def database(monkeypatch):
+    """A new database cluster, in a folder that its user can reach, with the library that is loaded
+    into it: our folder for temporary files, and the package's, may be for our eyes only."""
     options = {"cwd": "/", **as_postgres()}
     if os.getuid() == 0:
         try:
             pwd.getpwnam("postgres")
         except KeyError:
             pytest.skip("root, and there is no user postgres to become")
-    made = subprocess.run(["mktemp", "-d"], capture_output=True, text=True, check=True, **options)
+    everybodys = {name: value for name, value in os.environ.items() if name != "TMPDIR"}
+    made = subprocess.run(
+        ["mktemp", "-d"], capture_output=True, text=True, check=False, env=everybodys, **options
+    )
+    if made.returncode != 0:
+        pytest.skip(f"PostgreSQL's user has no folder for temporary files: {made.stderr.strip()}")
     folder = made.stdout.strip()
     try:
+        copy = Path(shutil.copy(_preloaded.library(), folder))
+        copy.chmod(0o755)
+        monkeypatch.setattr(_preloaded, "library", lambda: copy)
         argv = [find("initdb"), "-D", f"{folder}/data", "-A", "trust", "-U", "me", "--no-sync"]
         subprocess.run(argv, check=True, capture_output=True, **options)
         yield folder

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import errno
 import mmap
-import os
 import resource
 import tempfile
 
@@ -15,6 +14,7 @@ import numpy as np
 import iovabitmap as ib
 
 from .memory import HOST_PAGE, Region
+from .nobody import become
 from .operations import ALL
 from .reference import Reference, operation_error
 from .world import assert_between
@@ -123,10 +123,7 @@ def populate(kind: str) -> int:
 
 def no_locks_left() -> int:
     """RLIMIT_MEMLOCK: nothing left of it, or less than a window needs."""
-    if os.geteuid() == 0:  # whose locks have no limit
-        os.setgroups([])
-        os.setresgid(65534, 65534, 65534)
-        os.setresuid(65534, 65534, 65534)
+    become()  # root's locks have no limit
     met = shortened = 0
     hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)[1]
     for limit in (0, 1, 3):

@@ -147,9 +147,10 @@ class TestMlock:
         """In a child, because its limit and its rights can't be had back."""
         run_child(
             f"""
-            import errno, os, resource
+            import errno, resource
             import numpy as np
             import iovabitmap as ib
+            from support.nobody import become
 
             HOST, BITS = {HOST_PAGE}, {PAGE_BITS}
             LIMITS = (errno.ENOMEM, errno.EAGAIN)
@@ -171,11 +172,7 @@ class TestMlock:
             raw = np.zeros(40 * HOST, np.uint8)
             raw = raw[-raw.ctypes.data % HOST:][: 32 * HOST]
             resource.setrlimit(resource.RLIMIT_MEMLOCK, (8 * HOST, 8 * HOST))
-            if os.geteuid() == 0:
-                os.setgroups([])
-                os.setresgid(65534, 65534, 65534)
-                ib.IOVABitmap  # loads the engine, whose file another user may not read
-                os.setresuid(65534, 65534, 65534)
+            become()
             start = locked()
 
             def bitmap(first, last, window_pages):

@@ -20,6 +20,7 @@ import iovabitmap as ib
 from support.children import run_child
 from support.driver import plain
 from support.memory import HOST_PAGE, Region, needs_linux
+from support.nobody import NOBODY
 
 pytestmark = needs_linux
 
@@ -282,7 +283,7 @@ ON_DISK = """
 import ctypes, os, sys
 import numpy as np
 import iovabitmap as ib
-np.zeros(1), ib.IOVABitmap(0, 1, 1).ranges()  # imported while it may be
+from support.nobody import become
 path, flags, size = sys.argv[1], int(sys.argv[2]), 64 << 20
 libc = ctypes.CDLL(None, use_errno=True)
 libc.mmap.restype = ctypes.c_void_p
@@ -293,10 +294,7 @@ address = libc.mmap(None, size, 3, flags, fd, 0)
 assert address not in (None, 2**64 - 1)
 os.close(fd)
 libc.madvise(ctypes.c_void_p(address), ctypes.c_size_t(size), 1)  # MADV_RANDOM
-if os.geteuid() == 0:
-    os.setresgid(65534, 65534, 65534)
-    os.setresuid(65534, 65534, 65534)
-    libc.prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE: its own /proc files again
+become()
 bm = ib.alloc(0, size * 8, 1, (ctypes.c_ubyte * size).from_address(address))
 wanted = [[20 << 23, 8], [(63 << 23) + 8, 1]]
 assert bm.ranges().tolist() == wanted, bm.ranges().tolist()
@@ -316,7 +314,7 @@ def test_content_that_is_on_a_disk_only(flags):
         temporary.flush()
         os.fsync(temporary.fileno())
         if os.geteuid() == 0:
-            os.chown(temporary.fileno(), 65534, 65534)
+            os.chown(temporary.fileno(), NOBODY, NOBODY)
         run_child(ON_DISK, temporary.name, str(flags)).assert_lived("a file's mapping")
 
 
