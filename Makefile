@@ -22,7 +22,7 @@ unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
 .SECONDARY:
 .PHONY: help environment demo test test-core test-python lint format bench bench-fleet docs proof proof-short sanitize \
 	sanitize-core sanitize-python tsan test-freethreaded valgrind crash \
-	faults-long property-long qemu-tests notebook-tests browser-tests dist wheel-test release wheels clean distclean
+	faults-long suite-long qemu-tests notebook-tests browser-tests dist wheel-test release wheels clean distclean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -134,7 +134,7 @@ format: $(VENV)/.extra-lint ## Give all code its style
 
 PROOFS := sanitize tsan valgrind cbmc fuzz fuzz-check s390x crash notebook-tests
 
-LONG_PROOFS := recordings browser-tests faults-long property-long fuzz-python test-freethreaded \
+LONG_PROOFS := recordings browser-tests faults-long suite-long fuzz-python test-freethreaded \
 	qemu-tests kernel-lab coverage mutation
 
 proof: $(PROOFS) $(LONG_PROOFS) ## All of them: hours
@@ -211,9 +211,10 @@ crash: $(VENV)/.extra-test ## Kill a recording, 100 times or KILLS, and read wha
 faults-long: $(VENV)/.extra-test ## Every allocation fails at its turn, with every backend; leaks at length
 	IOVABITMAP_TESTS=long $(BIN)/pytest -n $(JOBS) -rP tests/faults/test_allocations.py tests/leaks
 
-property-long: $(VENV)/.extra-test ## The tests of random operations, with other seeds each time, at length
-	IOVABITMAP_SEED=$(or $(SEED),$(shell date +%s)) $(BIN)/pytest -n $(JOBS) \
-		--hypothesis-profile=deep tests/property tests/kit tests/logs
+# The seeds are those from SEED on, and those of hypothesis are shown with what it finds.
+suite-long: $(VENV)/.extra-test ## Tests that take long, and random ones at length, with other seeds each time
+	IOVABITMAP_TESTS=long IOVABITMAP_SEED=$(or $(SEED),$(shell date +%s)) $(BIN)/pytest -n $(JOBS) \
+		--hypothesis-profile=deep tests/property tests/kit tests/logs tests/unit/test_variants.py
 
 qemu-tests: $(VENV)/.extra-test ## Real guests and migrations in QEMU: its figures, ours and the truth
 	IOVABITMAP_QEMU=1 $(BIN)/pytest tests/guests/test_qemu_real.py

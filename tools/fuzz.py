@@ -6,9 +6,9 @@
 `run` starts from tests/fuzz/corpus and what earlier runs found, in build/fuzz/found, where new
 inputs go; for Python, by an interpreter that has atheris, from build/fuzz/python-found alone. It
 ends at the first find, with 1: the input is kept in build/fuzz/finds, its path and what it broke
-are printed. With --runs each process tries so many inputs, with a seed of its own that is always the
-same, and starts from the corpus alone: it does the same each time. `merge` makes the corpus anew: as few inputs as cover what the corpus and the found
-ones cover.
+are printed. With --runs each process tries so many inputs, with a seed of its own that is always
+the same, and starts from the corpus alone: it does the same each time. `merge` makes the corpus
+anew: as few inputs as cover what the corpus and the found ones cover.
 """
 
 from __future__ import annotations
