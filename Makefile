@@ -22,7 +22,7 @@ unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
 .SECONDARY:
 .PHONY: help environment demo test test-core test-python lint format bench bench-fleet docs proof proof-short sanitize \
 	sanitize-core sanitize-python tsan test-freethreaded valgrind crash \
-	faults-long suite-long qemu-tests notebook-tests browser-tests dist wheel-test release wheels clean distclean
+	faults-long suite-long qemu-tests notebook-tests browser-tests dist wheel-test wheel-short release wheels clean distclean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,14 +63,14 @@ $(VENV)/.extra-%: pyproject.toml $(VENV)/.made | $(BUILT)
 	@touch $@
 
 # What .ci/run needs, at once: each pip looks at all that the others have installed.
-EXTRAS := test demo lint docs notebooks dist
+MOST := test demo lint docs notebooks dist
 
 environment: $(VENV)/.most ## .venv, with what most commands need: quicker than one by one
 
 $(VENV)/.most: pyproject.toml $(VENV)/.made | $(BUILT)
 	$(BIN)/python -m pip install --quiet --no-build-isolation \
-		--editable '.[$(shell echo $(EXTRAS) | tr ' ' ,)]'
-	@touch $(EXTRAS:%=$(VENV)/.extra-%) $@
+		--editable '.[$(shell echo $(MOST) | tr ' ' ,)]'
+	@touch $(MOST:%=$(VENV)/.extra-%) $@
 
 $(BUILT): $(SOURCES) setup.py $(VENV)/.made
 	$(BIN)/python setup.py --quiet build_ext --inplace
@@ -147,7 +147,7 @@ BESIDE := sanitize-python cbmc valgrind $(ALSO) sanitize-core s390x notebook-tes
 	crash tsan
 
 proof-short: export PYTEST_ARGS = tests/unit tests/parity
-proof-short: export JOBS = 1
+proof-short: export PYTEST_XDIST_AUTO_NUM_WORKERS = 1
 proof-short: export KILLS = 3
 proof-short: export CBMC_JOBS = 1
 proof-short: export CBMC_ARGS = --short
@@ -249,6 +249,9 @@ dist: $(VENV)/.extra-dist ## The sdist, and from it the wheel, to dist/
 
 wheel-test: dist ## The tests against the wheel, in an empty environment outside of this tree
 	$(BIN)/python tools/wheel_test.py dist
+
+wheel-short: dist ## The same, with fewer of the tests
+	$(BIN)/python tools/wheel_test.py --short dist
 
 RELEASE_PYTHONS ?= all
 
