@@ -72,7 +72,7 @@ $(VENV)/.most: pyproject.toml $(VENV)/.made | $(BUILT)
 		--editable '.[$(shell echo $(MOST) | tr ' ' ,)]'
 	@touch $(MOST:%=$(VENV)/.extra-%) $@
 
-$(BUILT): $(SOURCES) setup.py $(VENV)/.made
+$(BUILT): $(C_FILES) setup.py $(VENV)/.made
 	$(BIN)/python setup.py --quiet build_ext --inplace
 	@mkdir -p $(@D) && touch $@
 
