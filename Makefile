@@ -20,9 +20,9 @@ unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .SECONDARY:
-.PHONY: help demo test test-core test-python lint format bench bench-fleet docs proof proof-short sanitize \
+.PHONY: help environment demo test test-core test-python lint format bench bench-fleet docs proof proof-short sanitize \
 	sanitize-core sanitize-python tsan test-freethreaded valgrind crash \
-	faults-long qemu-tests notebook-tests browser-tests dist wheel-test extras-test release wheels clean distclean
+	faults-long suite-long qemu-tests notebook-tests browser-tests dist wheel-test wheel-short extras-test release wheels clean distclean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +61,16 @@ $(VENV)/.made:
 $(VENV)/.extra-%: pyproject.toml $(VENV)/.made | $(BUILT)
 	$(BIN)/python -m pip install --quiet --no-build-isolation --editable '.[$*]'
 	@touch $@
+
+# What .ci/run needs, at once: each pip looks at all that the others have installed.
+MOST := test demo lint docs notebooks dist
+
+environment: $(VENV)/.most ## .venv, with what most commands need: quicker than one by one
+
+$(VENV)/.most: pyproject.toml $(VENV)/.made | $(BUILT)
+	$(BIN)/python -m pip install --quiet --no-build-isolation \
+		--editable '.[$(shell echo $(MOST) | tr ' ' ,)]'
+	@touch $(MOST:%=$(VENV)/.extra-%) $@
 
 $(BUILT): $(C_FILES) setup.py $(VENV)/.made
 	$(BIN)/python setup.py --quiet build_ext --inplace
@@ -124,17 +134,30 @@ format: $(VENV)/.extra-lint ## Give all code its style
 
 PROOFS := sanitize tsan valgrind cbmc fuzz fuzz-check s390x crash notebook-tests
 
-LONG_PROOFS := recordings browser-tests faults-long fuzz-python test-freethreaded qemu-tests \
-	kernel-lab coverage mutation extras-test
+LONG_PROOFS := recordings browser-tests faults-long suite-long fuzz-python test-freethreaded \
+	qemu-tests kernel-lab coverage mutation extras-test
 
 proof: $(PROOFS) $(LONG_PROOFS) ## All of them: hours
-proof-short: PYTEST_ARGS = tests/unit tests/parity
-proof-short: KILLS = 3
-proof-short: CBMC_ARGS = --short
-proof-short: FUZZ_SECONDS = 30
-proof-short: FUZZ_PLANTS = 1
-proof-short: S390X_LEFT_OUT = bitmap/test_poll ops/test_allocations
-proof-short: $(PROOFS) ## What of them takes minutes: for every change
+
+# Beside each other, the longest first: each keeps one core busy, and none writes where another does.
+# ALSO are more targets, TIMES is a file that the times are added to.
+ALSO ?=
+TIMES ?= /dev/null
+BESIDE := sanitize-python cbmc valgrind $(ALSO) sanitize-core s390x notebook-tests "fuzz fuzz-check" \
+	crash tsan
+
+proof-short: export PYTEST_ARGS = tests/unit tests/parity
+proof-short: export PYTEST_XDIST_AUTO_NUM_WORKERS = 1
+proof-short: export KILLS = 3
+proof-short: export CBMC_JOBS = 1
+proof-short: export CBMC_ARGS = --short
+proof-short: export FUZZ_RUNS = 4000
+proof-short: export FUZZ_JOBS = 1
+proof-short: export FUZZ_PLANTS = 1
+proof-short: export S390X_LEFT_OUT = bitmap/test_poll ops/test_allocations
+proof-short: export VALGRIND_LEFT_OUT = bitmap/test_poll
+proof-short: $(VENV)/.most $(CORE_TESTS) ## What of them takes minutes: for every change
+	@$(BIN)/python tools/beside.py --by "$(MAKE) --no-print-directory" --times $(TIMES) $(BESIDE)
 
 sanitize: sanitize-core sanitize-python ## The tests under ASan and UBSan
 
@@ -188,15 +211,25 @@ crash: $(VENV)/.extra-test ## Kill a recording, 100 times or KILLS, and read wha
 faults-long: $(VENV)/.extra-test ## Every allocation fails at its turn, with every backend; leaks at length
 	IOVABITMAP_TESTS=long $(BIN)/pytest -n $(JOBS) -rP tests/faults/test_allocations.py tests/leaks
 
+# The seeds are those from SEED on, and those of hypothesis are shown with what it finds.
+suite-long: $(VENV)/.extra-test ## Tests that take long, and random ones at length, with other seeds each time
+	IOVABITMAP_TESTS=long IOVABITMAP_SEED=$(or $(SEED),$(shell date +%s)) $(BIN)/pytest -n $(JOBS) \
+		--hypothesis-profile=deep tests/property tests/kit tests/logs tests/unit/test_variants.py
+
 qemu-tests: $(VENV)/.extra-test ## Real guests and migrations in QEMU: its figures, ours and the truth
 	IOVABITMAP_QEMU=1 $(BIN)/pytest tests/guests/test_qemu_real.py
 
 # Threads take turns: without that one that waits for others in a loop can keep them from running.
 VALGRIND := valgrind --quiet --error-exitcode=1 --leak-check=full --fair-sched=try
 
+# In the short form: a program that takes a third of the time there, and is under ASan anyway.
+VALGRIND_LEFT_OUT ?=
+
 valgrind: $(CORE_TESTS) ## The C programs under valgrind
 	@IOVABITMAP_MARKS=20000 sh tools/need.sh "valgrind" valgrind valgrind \
-		sh tests/core/run.sh --under "$(VALGRIND)" $(CORE_TESTS)
+		sh tests/core/run.sh --under "$(VALGRIND)" \
+		$(filter-out $(VALGRIND_LEFT_OUT:%=$(CORE_BUILD)/tests/%),$(CORE_TESTS))
+	@echo "under valgrind; left out: $(or $(VALGRIND_LEFT_OUT),none)"
 
 include tools/quality.mk
 
@@ -216,6 +249,9 @@ dist: $(VENV)/.extra-dist ## The sdist, and from it the wheel, to dist/
 
 wheel-test: dist ## The tests against the wheel, in an empty environment outside of this tree
 	$(BIN)/python tools/wheel_test.py dist
+
+wheel-short: dist ## The same, with fewer of the tests
+	$(BIN)/python tools/wheel_test.py --short dist
 
 EXTRAS ?=
 

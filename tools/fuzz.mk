@@ -42,6 +42,8 @@ FUZZ := build/fuzz
 FUZZ_CC ?= clang
 FUZZ_OPTIONS := $(SANITIZE_OPTIONS) -fsanitize=fuzzer-no-link
 FUZZ_SECONDS ?= 600
+# So many inputs for each process instead, the same each time: the short form.
+FUZZ_RUNS ?=
 FUZZ_JOBS ?= 2
 FUZZ_PLANTS ?= 100
 FUZZER = $(MAKE) -s --no-print-directory $(FUZZ)/core/fuzzer CC=$(FUZZ_CC) CORE_BUILD=$(FUZZ)/core \
@@ -50,11 +52,12 @@ NEEDS_LIBFUZZER = "libfuzzer:$(FUZZ_CC)" "clang libclang-rt-dev"
 
 fuzz: ## Try the engine at random for FUZZ_SECONDS=600, with coverage and sanitizers
 	@sh tools/need.sh "fuzzing" $(NEEDS_LIBFUZZER) $(MAKE) --no-print-directory fuzz-run \
-		FUZZ_SECONDS=$(FUZZ_SECONDS)
+		FUZZ_SECONDS=$(FUZZ_SECONDS) FUZZ_RUNS=$(FUZZ_RUNS)
 
 fuzz-run:
 	@$(FUZZER)
-	@$(PYTHON) tools/fuzz.py run --seconds $(FUZZ_SECONDS) --jobs $(FUZZ_JOBS)
+	@$(PYTHON) tools/fuzz.py run --seconds $(FUZZ_SECONDS) --runs $(or $(FUZZ_RUNS),0) \
+		--jobs $(FUZZ_JOBS)
 
 fuzz-check: ## Does the fuzzer find planted defects?
 	@sh tools/need.sh "planted defects for the fuzzer" $(NEEDS_LIBFUZZER) \

@@ -1,13 +1,14 @@
 """Runs the fuzzer on the engine, or on the Python type, and keeps the engine's corpus small.
 
-    python tools/fuzz.py run [--python] [--seconds 600] [--jobs 2]
+    python tools/fuzz.py run [--python] [--seconds 600 | --runs N] [--jobs 2]
     python tools/fuzz.py merge
 
 `run` starts from tests/fuzz/corpus and what earlier runs found, in build/fuzz/found, where new
 inputs go; for Python, by an interpreter that has atheris, from build/fuzz/python-found alone. It
 ends at the first find, with 1: the input is kept in build/fuzz/finds, its path and what it broke
-are printed. `merge` makes the corpus anew: as few inputs as cover what the corpus and the found
-ones cover.
+are printed. With --runs each process tries so many inputs, with a seed of its own that is always
+the same, and starts from the corpus alone: it does the same each time. `merge` makes the corpus
+anew: as few inputs as cover what the corpus and the found ones cover.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ FOUND = FUZZ / "found"
 LONGEST = 1024  # bytes of an input: 40 operations
 MOST_KIB = 200  # of the corpus
 OPTIONS = (f"-max_len={LONGEST}", "-len_control=0", "-timeout=20", "-print_final_stats=1")
+FIXED_ADDRESSES = ("setarch", "-R")
 NOISE = 50  # long inputs to begin with: each is a list of many operations
 
 
@@ -63,17 +65,34 @@ class Job:
         return int(found[-1]) if found else 0
 
 
-def start(target: Target, number: int, seconds: int) -> Job:
+def searching(target: Target, seconds: int) -> list[str]:
+    """From all that was found so far, with a random seed; processes learn from each other."""
+    add_noise(target.found)
+    folders = [str(target.found), *map(str, target.corpus)]
+    return [*folders, f"-max_total_time={seconds}", "-reload=1"]
+
+
+def repeatable(target: Target, number: int, runs: int) -> list[str]:
+    """From the corpus, in the order of its names, with a seed; alone, and with addresses that are
+    always the same, since what is compared goes into what is tried."""
+    found = target.found.with_name(f"{target.found.name}-{number}")
+    noise = target.found.with_name(f"{target.found.name}-{number}-noise")
+    for folder in (found, noise):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+    add_noise(noise)
+    inputs = [path for folder in (*target.corpus, noise) for path in sorted(folder.iterdir())]
+    listed = noise.with_suffix(".txt")
+    listed.write_text(",".join(map(str, inputs)))
+    seed = (f"-seed={number + 1}", f"-runs={runs}", "-reload=0")
+    return [str(found), f"-seed_inputs=@{listed}", *seed]
+
+
+def start(target: Target, number: int, seconds: int, runs: int) -> Job:
     log = FUZZ / f"{target.found.name}-{number}.log"
-    command = [
-        *target.command,
-        str(target.found),
-        *map(str, target.corpus),
-        *OPTIONS,
-        f"-max_total_time={seconds}",
-        f"-artifact_prefix={FINDS}/",
-        "-reload=1",
-    ]
+    how = repeatable(target, number, runs) if runs else searching(target, seconds)
+    under = FIXED_ADDRESSES if runs else ()
+    command = [*under, *target.command, *how, *OPTIONS, f"-artifact_prefix={FINDS}/"]
     with log.open("wb") as out:
         return Job(subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT), log)
 
@@ -118,14 +137,13 @@ def add_noise(found: Path) -> None:
         (found / f"noise-{i}").write_bytes(random.randbytes(random.randint(100, LONGEST)))
 
 
-def run(target: Target, seconds: int, count: int) -> int:
-    add_noise(target.found)
-    FINDS.mkdir(exist_ok=True)
+def run(target: Target, seconds: int, runs: int, count: int) -> int:
+    FINDS.mkdir(parents=True, exist_ok=True)
     before = set(FINDS.iterdir())
     began = time.monotonic()
     jobs: list[Job] = []
     try:
-        jobs += [start(target, number, seconds) for number in range(count)]
+        jobs += [start(target, number, seconds, runs) for number in range(count)]
         failed = wait(jobs)
     finally:
         stop(jobs)
@@ -173,12 +191,13 @@ def main() -> int:
     runs = commands.add_parser("run")
     runs.add_argument("--python", action="store_true", help="the Python type")
     runs.add_argument("--seconds", type=int, default=600)
+    runs.add_argument("--runs", type=int, default=0, help="so many inputs, the same each time")
     runs.add_argument("--jobs", type=int, default=2)
     commands.add_parser("merge")
     args = parser.parse_args()
     if args.command == "merge":
         return merge()
-    return run(PYTHON if args.python else ENGINE, args.seconds, args.jobs)
+    return run(PYTHON if args.python else ENGINE, args.seconds, args.runs, args.jobs)
 
 
 if __name__ == "__main__":

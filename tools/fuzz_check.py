@@ -63,8 +63,10 @@ def build(mutant: Mutant, folder: Path, options: list[str]) -> Path:
 
 
 def fuzz(fuzzer: Path, *arguments: str) -> Found | None:
+    """With addresses that are always the same: what is compared goes into what is tried."""
     began = time.monotonic()
-    command = [str(fuzzer), f"-artifact_prefix={fuzzer.parent}/", "-print_final_stats=1"]
+    command = ["setarch", "-R", str(fuzzer)]
+    command += [f"-artifact_prefix={fuzzer.parent}/", "-print_final_stats=1"]
     command.append("-timeout=10")
     done = subprocess.run([*command, *arguments], capture_output=True, check=False)
     log = done.stderr.decode(errors="replace")

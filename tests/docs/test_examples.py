@@ -17,10 +17,10 @@ pytestmark = pytest.mark.skipif(
 
 
 def run(path: Path, tmp_path) -> Result:
-    """In a run of pytest of its own, as a user would, but that no database is written."""
+    """In a run of pytest of its own, as by a user; but with a seed, and no database is written."""
     return run_child(
         "import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))",
-        *("-q", "-s", "-p", "no:cacheprovider"),
+        *("-q", "-s", "-p", "no:cacheprovider", "--hypothesis-seed=1"),
         *(f"--rootdir={tmp_path}", f"--confcutdir={path.parent}", str(path)),
         HYPOTHESIS_STORAGE_DIRECTORY=str(tmp_path),
     )

@@ -213,7 +213,8 @@ def test_rows_outside_of_the_range_are_too_many():
 
 
 def test_a_message_names_the_step_the_pages_and_who_wrote_them():
-    error = fails(trackers.LosesTheLastPage, "wrong pages", phases=tuple(Phase))
+    phases = tuple(phase for phase in Phase if phase is not Phase.explain)  # it takes a minute
+    error = fails(trackers.LosesTheLastPage, "wrong pages", phases=phases)
     assert str(error).splitlines()[1:] == [
         "  missing: 1 page: 0, from iova 0x0",
         "    page 0 was last written in step 2, write(0x0, 0x1000)",

@@ -17,6 +17,7 @@ import iovabitmap as ib
 from iovabitmap.model import ModelBitmap
 from support.driver import outcome, plain
 from support.expected import TOP
+from support.long import seeds
 from support.memory import HOST_PAGE, Arena
 from support.pins import FaultyPin
 
@@ -130,7 +131,7 @@ class Side:
             bm.pin.assert_balanced()
 
 
-@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("seed", seeds(24))
 def test_faults_in_both(seed):
     rng = random.Random(f"pairs under faults {seed}")
     for _ in range(CASES):

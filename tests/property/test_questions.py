@@ -16,6 +16,7 @@ import iovabitmap as ib
 from support import scripts
 from support.driver import Pair, plain
 from support.expected import TOP, Expected
+from support.long import seeds
 from support.memory import HOST_PAGE
 from support.pins import require
 
@@ -90,7 +91,7 @@ def step(rng: random.Random, pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("backend", scripts.BACKENDS)
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", seeds(12))
 def test_any_questions(backend, seed):
     if backend != "fault":
         require(backend)
@@ -104,7 +105,7 @@ def test_any_questions(backend, seed):
         pair.finish()
 
 
-@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("seed", seeds(24))
 def test_two_bitmaps_of_one_geometry(seed):
     """Operators, counts without a result, and differences; also at unlike offsets in memory."""
     rng = random.Random(f"two {seed}")
@@ -138,7 +139,7 @@ def test_two_bitmaps_of_one_geometry(seed):
             one.compare(passes_known=False)
 
 
-@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("seed", seeds(24))
 def test_merging_any_geometries(seed):
     rng = random.Random(f"merge {seed}")
     generator = np.random.default_rng(seed)

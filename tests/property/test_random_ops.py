@@ -18,11 +18,12 @@ import iovabitmap as ib
 from support import scripts
 from support.driver import Pair
 from support.expected import TOP, Expected
+from support.long import seeds
 from support.memory import HOST_PAGE
 from support.pins import require
 
 MAX_BYTES = 5 * HOST_PAGE
-SEEDS = range(48)
+SEEDS = seeds(48)
 
 
 def require_unless_fault(backend: str) -> None:
@@ -110,7 +111,7 @@ def test_default_windows(backend):
 # --- what a failed call leaves behind ----------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", seeds(20))
 def test_the_rest_of_a_failed_call_completes_it(seed):
     """`PinError.iova/.length` is exactly what is left: doing just that is enough, and the pages
     counted on the way add up."""
@@ -142,7 +143,7 @@ def test_the_rest_of_a_failed_call_completes_it(seed):
         pair.arena.assert_guards()
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", seeds(20))
 def test_bad_host_pages(seed):
     """Pages of the bitmap that can never be had: every operation stops exactly there."""
     rng = random.Random(f"bad {seed}")

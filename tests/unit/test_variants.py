@@ -11,6 +11,7 @@ import pytest
 
 from iovabitmap import _core
 from support.children import run_child
+from support.long import only_long
 
 CHOSEN, AVAILABLE = _core._kernels()
 SUITE = Path(__file__).parents[1]
@@ -21,7 +22,10 @@ def test_the_portable_one_is_there():
     assert os.environ.get("IOVABITMAP_CPU", AVAILABLE[-1]) == CHOSEN
 
 
-@pytest.mark.parametrize("name", AVAILABLE)
+# Those in between too, at length: core/test_kernels.c compares all of them anyway.
+@pytest.mark.parametrize(
+    "name", [AVAILABLE[0], *(pytest.param(name, marks=only_long) for name in AVAILABLE[1:])]
+)
 def test_questions(name):
     if name == CHOSEN:
         pytest.skip("it is the one that runs all other tests")
