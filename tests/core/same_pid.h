@@ -30,8 +30,7 @@ static inline int same_pid_fork(int (*function)(void))
     if (child == 0) {
         check_failures = 0;
         status = function();
-        fflush(stdout);
-        _exit(status);
+        exit(status);
     }
     CHECK(child > 0 && waitpid(child, &status, 0) == child, "no child");
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;

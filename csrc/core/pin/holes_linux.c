@@ -41,11 +41,12 @@ struct mapping {
     bool shared;
 };
 
-enum way { READ_ALL, ASK_PAGEMAP, ASK_FILE, ASK_CORE };
-
 struct iova_holes {
     struct mapping mapping; /* the one that was asked about last */
-    enum way way;
+
+    /* Finds what is populated in the whole pages from `at` on, as far as `end` or less. False if
+     * the system has no answer. NULL if there is no way to know. */
+    bool (*ask)(struct iova_holes *holes, uintptr_t at, uintptr_t end);
     uintptr_t page_size;
     int fd;             /* of the pagemap, or of the file behind the mapping; else -1 */
     uintptr_t known_to; /* the extents from `next` on are all that there are up to here */
@@ -153,71 +154,6 @@ static bool has_swap(void)
     return sysinfo(&info) != 0 || info.totalswap != 0;
 }
 
-static void leave(struct iova_holes *holes)
-{
-    if (holes->fd >= 0) {
-        close(holes->fd);
-    }
-    holes->fd = -1;
-    holes->way = READ_ALL;
-}
-
-/* Turns to the mapping of an address. */
-static void enter(struct iova_holes *holes, uintptr_t address)
-{
-    struct mapping *mapping = &holes->mapping;
-
-    leave(holes);
-    if (!find_mapping(address, mapping)) {
-        *mapping = (struct mapping){.start = address, .end = UINTPTR_MAX};
-    } else if (mapping->shared) {
-        holes->fd = open_file(mapping);
-        if (holes->fd >= 0) {
-            holes->way = ASK_FILE;
-        } else if (is_shared_memory(mapping) && !has_swap()) {
-            holes->way = ASK_CORE;
-        }
-    } else if (mapping->inode == 0) {
-        holes->fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-        holes->way = holes->fd >= 0 ? ASK_PAGEMAP : READ_ALL;
-    }
-}
-
-bool iova_holes_shared(const void *address)
-{
-    struct mapping mapping;
-
-    return find_mapping((uintptr_t)address, &mapping) && mapping.shared;
-}
-
-struct iova_holes *iova_holes_open(const void *address)
-{
-    struct iova_holes *holes = calloc(1, sizeof(*holes));
-
-    if (holes == NULL) {
-        return NULL; /* nothing is known then, which is right too */
-    }
-    holes->page_size = (uintptr_t)sysconf(_SC_PAGESIZE);
-    holes->fd = -1;
-    enter(holes, (uintptr_t)address);
-    if (holes->way == READ_ALL) {
-        iova_holes_close(holes);
-        return NULL;
-    }
-    return holes;
-}
-
-void iova_holes_close(struct iova_holes *holes)
-{
-    if (holes != NULL) {
-        leave(holes);
-        free(holes);
-    }
-}
-
-/* ---- asking: what is populated in the whole pages from `at` on, as far as known_to. False if the
- * system has no answer. ---- */
-
 /* Notes an extent behind the others, rounded out to whole pages: data may begin and end inside of
  * one. False if there is no room. */
 static bool add(struct iova_holes *holes, uintptr_t start, uintptr_t end)
@@ -298,31 +234,78 @@ static bool ask_core(struct iova_holes *holes, uintptr_t at, uintptr_t end)
     return true;
 }
 
-/* Asks about the memory from `at` on, which is in a page of its own: as far as `end`, or less. */
+static void leave(struct iova_holes *holes)
+{
+    if (holes->fd >= 0) {
+        close(holes->fd);
+    }
+    holes->fd = -1;
+    holes->ask = NULL;
+}
+
+/* Turns to the mapping of an address. */
+static void enter(struct iova_holes *holes, uintptr_t address)
+{
+    struct mapping *mapping = &holes->mapping;
+
+    leave(holes);
+    if (!find_mapping(address, mapping)) {
+        *mapping = (struct mapping){.start = address, .end = UINTPTR_MAX};
+    } else if (mapping->shared) {
+        holes->fd = open_file(mapping);
+        if (holes->fd >= 0) {
+            holes->ask = ask_file;
+        } else if (is_shared_memory(mapping) && !has_swap()) {
+            holes->ask = ask_core;
+        }
+    } else if (mapping->inode == 0) {
+        holes->fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+        holes->ask = holes->fd >= 0 ? ask_pagemap : NULL;
+    }
+}
+
+bool iova_holes_shared(const void *address)
+{
+    struct mapping mapping;
+
+    return find_mapping((uintptr_t)address, &mapping) && mapping.shared;
+}
+
+struct iova_holes *iova_holes_open(const void *address)
+{
+    struct iova_holes *holes = calloc(1, sizeof(*holes));
+
+    if (holes == NULL) {
+        return NULL; /* nothing is known then, which is right too */
+    }
+    holes->page_size = (uintptr_t)sysconf(_SC_PAGESIZE);
+    holes->fd = -1;
+    enter(holes, (uintptr_t)address);
+    if (holes->ask == NULL) {
+        iova_holes_close(holes);
+        return NULL;
+    }
+    return holes;
+}
+
+void iova_holes_close(struct iova_holes *holes)
+{
+    if (holes != NULL) {
+        leave(holes);
+        free(holes);
+    }
+}
+
+/* Asks about the memory from `at` on, where a page begins: as far as `end`, or less. */
 static void look_ahead(struct iova_holes *holes, uintptr_t at, uintptr_t end)
 {
-    bool known = false;
-
-    if (at < holes->mapping.start || at >= holes->mapping.end) {
+    if (at >= holes->mapping.end) {
         enter(holes, at);
     }
     end += (holes->page_size - end % holes->page_size) % holes->page_size;
     end = end < holes->mapping.end ? end : holes->mapping.end;
     holes->next = holes->count = 0;
-    switch (holes->way) {
-    case ASK_PAGEMAP:
-        known = ask_pagemap(holes, at, end);
-        break;
-    case ASK_FILE:
-        known = ask_file(holes, at, end);
-        break;
-    case ASK_CORE:
-        known = ask_core(holes, at, end);
-        break;
-    case READ_ALL:
-        break;
-    }
-    if (!known) {
+    if (holes->ask == NULL || !holes->ask(holes, at, end)) {
         holes->count = 0;
         add(holes, at, end);
         holes->known_to = end;

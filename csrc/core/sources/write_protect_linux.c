@@ -106,8 +106,6 @@ static int arm(const struct iova_write_protect *protect, struct iova_pages pages
 int iova_write_protect_open(struct iova_write_protect *protect, struct iova_pages pages,
                             enum iova_write_tracker_step *step)
 {
-    protect->faults = -1;
-    protect->pagemap = -1;
     protect->owner = iova_process_generation();
     int rc = open_descriptors(protect, step);
     if (rc == 0) {

@@ -156,8 +156,15 @@ static void test_shared(void)
     CHECK_EXTENTS(by_fd, 4, 7, "");
     CHECK_EXTENTS(by_fd, 8, PAGES, "");
     /* One that may not know what it holds, or does not say what it is. */
-    file_system = 0x65735546; /* FUSE */
-    CHECK_EXTENTS(by_fd, 0, PAGES, "unknown");
+    const long known[] = {0x01021994, 0xef53, 0x58465342, 0x9123683e}; /* tmpfs, ext, xfs, btrfs */
+    const long unknown[] = {0x65735546, 0x6969, 0x794c7630,
+                            0xff534d42}; /* FUSE, NFS, overlay, SMB */
+    for (unsigned i = 0; i < 4; i++) {
+        file_system = known[i];
+        CHECK_EXTENTS(by_fd, 0, PAGES, "2-3,7-7");
+        file_system = unknown[i];
+        CHECK_EXTENTS(by_fd, 0, PAGES, "unknown");
+    }
     file_system = 0;
     plan("fstatfs", NULL, 0, 0, EIO);
     CHECK_EXTENTS(by_fd, 0, PAGES, "unknown");
@@ -166,6 +173,21 @@ static void test_shared(void)
     CHECK_EXTENTS(by_fd, 1, PAGES, "1-11");
     plan("seek hole", NULL, 0, 1, EIO);
     CHECK_EXTENTS(by_fd, 0, PAGES, "2-11");
+
+    /* The descriptor becomes another file's while it is opened. */
+    closed_map_files = true;
+    plan("fstat", NULL, (unsigned)kept + 1, 1, EIO);
+    CHECK_EXTENTS(by_fd, 0, PAGES, "unknown");
+    CHECK_EQ(fault_hits, 1);
+    plan("open", "/proc/self/fd", 0, 0, EMFILE);
+    CHECK_EXTENTS(by_fd, 0, PAGES, "unknown");
+    fault_none();
+    closed_map_files = false;
+
+    /* A private mapping holds what the file holds, and pages of its own. */
+    uint8_t *copied = map(MAP_PRIVATE, kept);
+    CHECK_EXTENTS(copied, 0, PAGES, "unknown");
+    munmap(copied, PAGES * page);
 
     /* None to be had: what is in core, where there is no swap. */
     plan("open", map_files, 0, 0, EPERM);
@@ -211,6 +233,34 @@ static void test_in_core(void)
     closed_map_files = false;
     munmap(memory, PAGES * page);
     swap = REAL_SWAP;
+}
+
+/* More extents than are found at once. */
+static void test_many(void)
+{
+    enum { MANY = 1500 };
+    uint8_t *memory =
+        mmap(NULL, MANY * page, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    const uintptr_t start = (uintptr_t)memory, end = start + MANY * page;
+    struct iova_extent extent;
+
+    madvise(memory, MANY * page, MADV_NOHUGEPAGE);
+    for (unsigned i = 0; i < MANY; i += 2) {
+        memory[i * page] = 1;
+    }
+    swap = NO_SWAP;
+    closed_map_files = true;
+    struct iova_holes *holes = iova_holes_open(memory);
+    CHECK(holes != NULL, "unknown");
+    for (unsigned i = 0; holes != NULL && i < MANY; i += 2) {
+        CHECK(iova_holes_next(holes, start + i * page, end, &extent), "page %u", i);
+        CHECK(extent.start == start + i * page && extent.end == start + (i + 1) * page, "page %u",
+              i);
+    }
+    iova_holes_close(holes);
+    closed_map_files = false;
+    swap = REAL_SWAP;
+    munmap(memory, MANY * page);
 }
 
 /* Whether this process may have a descriptor of anonymous shared memory. */
@@ -292,6 +342,7 @@ int main(void)
     test_several_mappings();
     test_shared();
     test_in_core();
+    test_many();
     test_random(MAP_PRIVATE, false);
     test_random(MAP_SHARED, false);
     test_random(MAP_SHARED, true);

@@ -57,6 +57,64 @@ static void test_tracker(void)
     munmap(memory, PAGES * page);
 }
 
+static uint64_t wrong_end, wrong_region;
+static int wrong_count;
+
+static int answer_wrong(uint64_t *words)
+{
+    uint64_t *regions = (uint64_t *)(uintptr_t)words[5]; /* vec */
+
+    words[4] = words[2] + wrong_end; /* walk_end = start + ... */
+    regions[0] = words[2] + wrong_region;
+    regions[1] = regions[0] + page;
+    return wrong_count;
+}
+
+/* Answers to a scan that cannot be, as of an emulator that does not know the call. The scan is not
+ * repeated, and what it may have protected again counts as written. */
+static void test_impossible_answers(void)
+{
+    uint8_t *memory = map(MAP_PRIVATE | MAP_ANONYMOUS, -1);
+    const struct {
+        uint64_t end, region;
+        int count;
+    } answers[] = {
+        {0, 0, 0},                          /* no step forward */
+        {PAGES * page + page, 0, 0},        /* beyond the end */
+        {PAGES * page, PAGES * page, 1},    /* a region there */
+        {PAGES * page, (uint64_t)-page, 1}, /* and one before the start */
+        {PAGES * page, 0, 513},             /* more than there is room for */
+        {0, 0, 1},                          /* a region behind what was scanned */
+    };
+    static uint8_t bits[PAGES / 8 + 1];
+    struct iova_write_tracker *tracker = NULL;
+    struct iova_bitmap_report report;
+    struct iova_bitmap *into = NULL;
+
+    CHECK_EQ(iova_write_tracker_new(memory, PAGES * page, 0, page, &tracker), 0);
+    CHECK_EQ(iova_bitmap_alloc(0, PAGES * page, page, bits, sizeof(bits), NULL, &into), 0);
+    if (iova_write_tracker_start(tracker) == 0) {
+        for (size_t i = 0; i < sizeof(answers) / sizeof(answers[0]); i++) {
+            wrong_end = answers[i].end;
+            wrong_region = answers[i].region;
+            wrong_count = answers[i].count;
+            answer_scan = answer_wrong;
+            CHECK_EQ(iova_write_tracker_collect(tracker, into, NULL, &report), -EIO);
+            CHECK_EQ(iova_write_tracker_step(tracker), IOVA_WRITE_TRACKER_SCAN);
+            CHECK_EQ(report.iova, 0);
+            CHECK_EQ(report.length, PAGES * page);
+            CHECK_EQ(report.pages, 0);
+            answer_scan = NULL;
+            CHECK_EQ(iova_write_tracker_collect(tracker, into, NULL, &report), 0);
+            CHECK_EQ(report.pages, PAGES);
+            CHECK_EQ(iova_bitmap_reset(into, &report), 0);
+        }
+    }
+    iova_write_tracker_free(tracker);
+    iova_bitmap_free(into);
+    munmap(memory, PAGES * page);
+}
+
 /* The system call is forbidden, and the device is not there, or refuses. */
 static void test_device(void)
 {
@@ -207,6 +265,7 @@ int main(void)
     page = iova_bitmap_host_page_size();
     test_tracker();
     test_device();
+    test_impossible_answers();
     test_tracker_0();
     test_coarse();
     test_halves(0);
