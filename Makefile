@@ -35,7 +35,7 @@ test: test-core test-python ## All tests
 
 BENCH_ARGS ?=
 
-bench: $(VENV)/.extra-bench ## Measure beside peers, C and the machine's limits; BENCH_ARGS="--quick"
+bench: $(VENV)/.extra-bench ## Measure beside peers, C and limits; BENCH_ARGS="--quick --against HEAD~1"
 	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
 
 FLEET_ARGS ?=

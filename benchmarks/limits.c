@@ -20,6 +20,34 @@ void write_all(uint8_t *to, size_t nbytes)
     memset(to, 0xff, nbytes);
 }
 
+/*
+ * 0 in all words that are not 0, in the three ways that are the fastest one for some density: each
+ * word for itself; lines of eight words; and all of them, whatever they hold.
+ */
+void clear_words(uint64_t *map, size_t nwords)
+{
+    for (size_t i = 0; i < nwords; i++) {
+        if (map[i] != 0) {
+            map[i] = 0;
+        }
+    }
+}
+
+void clear_lines(uint64_t *map, size_t nwords)
+{
+    for (size_t i = 0; i + 8 <= nwords; i += 8) {
+        uint64_t *line = map + i;
+        if ((line[0] | line[1] | line[2] | line[3] | line[4] | line[5] | line[6] | line[7]) != 0) {
+            memset(line, 0, 64);
+        }
+    }
+}
+
+void clear_all(uint64_t *map, size_t nwords)
+{
+    memset(map, 0, nwords * 8);
+}
+
 /* Widest registers in bits that the functions below can use here. */
 int limit_width(void)
 {

@@ -34,6 +34,25 @@ void bitmap_set(uint64_t *map, uint64_t start, uint64_t length)
     *word |= tail;
 }
 
+void bitmap_clear(uint64_t *map, uint64_t start, uint64_t length)
+{
+    uint64_t last = start + length - 1;
+    uint64_t *word = map + start / 64;
+    uint64_t *end = map + last / 64;
+    uint64_t head = UINT64_MAX << (start % 64);
+    uint64_t tail = UINT64_MAX >> (63 - last % 64);
+
+    if (word == end) {
+        *word &= ~(head & tail);
+        return;
+    }
+    *word++ &= ~head;
+    while (word < end) {
+        *word++ = 0;
+    }
+    *word &= ~tail;
+}
+
 /* Rows (iova, length) in bytes. */
 void set_ranges(uint64_t *map, const uint64_t *rows, size_t nrows, uint64_t base, unsigned pgshift)
 {
@@ -41,6 +60,16 @@ void set_ranges(uint64_t *map, const uint64_t *rows, size_t nrows, uint64_t base
         uint64_t first = (rows[2 * i] - base) >> pgshift;
         uint64_t last = (rows[2 * i] + rows[2 * i + 1] - 1 - base) >> pgshift;
         bitmap_set(map, first, last - first + 1);
+    }
+}
+
+void clear_ranges(uint64_t *map, const uint64_t *rows, size_t nrows, uint64_t base,
+                  unsigned pgshift)
+{
+    for (size_t i = 0; i < nrows; i++) {
+        uint64_t first = (rows[2 * i] - base) >> pgshift;
+        uint64_t last = (rows[2 * i] + rows[2 * i + 1] - 1 - base) >> pgshift;
+        bitmap_clear(map, first, last - first + 1);
     }
 }
 
@@ -200,5 +229,17 @@ WITH_POPCOUNT void histogram(const uint64_t *map, size_t nwords, size_t bins, in
 
     for (size_t bin = 0; bin < bins; bin++) {
         counts[bin] = (int64_t)count(map + bin * words, words);
+    }
+}
+
+/* A byte 0 or 1 for each bit: 8 bits spread over 8 bytes by one multiplication. */
+void mask(const uint64_t *map, size_t nwords, uint64_t *bytes)
+{
+    for (size_t i = 0; i < nwords; i++) {
+        for (unsigned j = 0; j < 8; j++) {
+            uint64_t eight = map[i] >> (8 * j) & 0xff;
+            uint64_t low = (eight & 0x7f) * 0x0000040810204081 & 0x0001010101010101;
+            bytes[8 * i + j] = low | (eight >> 7) << 56;
+        }
     }
 }

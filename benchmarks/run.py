@@ -1,9 +1,9 @@
 """Every question, side by side: iovabitmap, its peers, a plain C loop, and the machine's limits.
 
-    python benchmarks/run.py [--quick] [--only QUESTION] [--variants] [--out build/bench]
+    python benchmarks/run.py [--quick] [--only QUESTION] [--against REV] [--out build/bench]
 
-Prints each case and at the end the bars; writes results.json and bench.png. README.md says how to
-read them.
+Prints each case and at the end the report: the machine, the other revision, the bars. Writes
+report.txt, results.json and bench.png. README.md says how to read them.
 """
 
 from __future__ import annotations
@@ -14,17 +14,23 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 ROOT = Path(__file__).resolve().parents[1]
 
 try:
-    from bench import native, report
+    from bench import against, compare, library, machine, native, report
     from bench.patterns import KIB, LARGE, MIDDLE, SMALL
     from bench.questions import QUESTIONS, Context
-    from bench.timing import FULL, QUICK, WrongAnswerError, measure
+    from bench.timing import CLOCKS, FULL, OURS, QUICK, WrongAnswerError, compared, measure
 except ImportError as error:
     sys.exit(f"{error}: the bench needs more packages, pip install '.[bench]'")
+
+
+if TYPE_CHECKING:
+    from bench.timing import Case, Effort
 
 
 def sizes(text: str) -> tuple[int, ...]:
@@ -47,6 +53,20 @@ def options() -> argparse.Namespace:
         action="store_true",
         help="run again with each other implementation of the inner loops that this CPU has",
     )
+    parser.add_argument(
+        "--against",
+        metavar="REV",
+        help="measure each row for this commit too, in turns; or for a folder with a built package",
+    )
+    parser.add_argument(
+        "--ours", action="store_true", help="only iovabitmap: no peers, limits or bars"
+    )
+    parser.add_argument(
+        "--clock",
+        choices=list(CLOCKS),
+        default="wall",
+        help="cpu: the time that this thread has a CPU, where the machine has more to do",
+    )
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "bench", help="a folder")
     default = ",".join(str(size // KIB) for size in (SMALL, MIDDLE, LARGE))
     parser.add_argument(
@@ -55,18 +75,43 @@ def options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def run(chosen: list[str], context: Context) -> list[report.Result]:
-    effort = QUICK if context.quick else FULL
-    results = []
-    for name in chosen:
-        for case in QUESTIONS[name](context):
-            times = measure(case, effort) if case.candidates else []
-            result = report.judge(case, times)
-            report.show(result)
-            sys.stdout.flush()
-            results.append(result)
-            del case, result.case.candidates[:]  # and with them the memory
-    return results
+@dataclass
+class Run:
+    """What is measured, and what was found."""
+
+    context: Context
+    effort: Effort
+    ours: bool = False
+    revision: str = ""
+    results: list[report.Result] = field(default_factory=list)
+    rows: list[compare.Row] = field(default_factory=list)
+
+    def questions(self, chosen: list[str]) -> None:
+        for name in chosen:
+            for case in QUESTIONS[name](self.context):
+                if self.ours:
+                    case.bars.clear()
+                    case.candidates[:] = [
+                        candidate
+                        for candidate in case.candidates
+                        if candidate.name == case.baseline or candidate.name.startswith(OURS)
+                    ]
+                self._measure(case)
+                del case.candidates[:]  # and with them the memory
+                del case
+
+    def _measure(self, case: Case) -> None:
+        times = measure(case, self.effort) if case.candidates else []
+        result = report.judge(case, times)
+        report.show(result)
+        self.results.append(result)
+        if self.revision:
+            rows = compare.rows_of(case, times, self.revision)
+            if any(row.seems_slower() for row in rows):
+                print("  once more: it seems slower than before", flush=True)
+                compare.join(rows, compare.rows_of(case, measure(case, self.effort), self.revision))
+            self.rows += rows
+        sys.stdout.flush()
 
 
 def run_variants(names: list[str], chosen: list[str], args: argparse.Namespace) -> dict:
@@ -76,7 +121,7 @@ def run_variants(names: list[str], chosen: list[str], args: argparse.Namespace) 
         out = args.out / name
         command = [sys.executable, __file__, "--out", str(out)]
         command += ["--kib", ",".join(str(size // KIB) for size in args.kib)]
-        command += ["--quick"] * args.quick
+        command += ["--clock", args.clock, *["--quick"] * args.quick]
         for question in chosen:
             command += ["--only", question]
         print(f"\n=== inner loops: {name}", flush=True)
@@ -85,41 +130,71 @@ def run_variants(names: list[str], chosen: list[str], args: argparse.Namespace) 
     return verdicts
 
 
+def libraries(revision: str | None, out: Path) -> list[library.Library]:
+    """The present one; and the other revision twice."""
+    found = [library.present()]
+    if revision:
+        name, lib, again = against.build(revision, out)
+        found += [library.load(lib, name), library.load(again, name + compare.AGAIN)]
+    return found
+
+
 def main() -> int:
     args = options()
     chosen = args.only or list(QUESTIONS)
     args.out.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
+    all_libraries = libraries(args.against, args.out)
+    start = machine.now()
     with tempfile.TemporaryDirectory(prefix="iovabitmap-") as folder:
         built = native.build(Path(folder))
-        about = report.machine(built)
+        about = machine.about(built, all_libraries[0]) | {"clock": args.clock}
         for key, value in about.items():
             print(f"{key:26} {value}")
-        available, variants = about["inner loops available"], {}
-        wide = "avx512" in available
+        print(f"{'load':26} {start.load}")
+        wide = "avx512" in about["inner loops available"]
         if not wide:
             print("This CPU has no AVX-512, or not all of it that is needed.")
-        small, middle, large = args.kib
-        context = Context(built, args.quick, small, middle, large)
+        context = Context(built, all_libraries, args.quick, *args.kib)
         if context.scaled:
             print("These are not the sizes that the bars are about: they say nothing here.")
-        results = run([name for name in chosen if name in QUESTIONS], context)
-    forced = "IOVABITMAP_CPU" in os.environ
-    if results and (args.variants or not wide) and not forced:
-        others = [name for name in available if name != about["inner loops"]]
+        effort = replace(QUICK if args.quick else FULL, clock=args.clock)
+        if args.against:
+            effort = compared(effort)
+        run = Run(context, effort, args.ours, all_libraries[1].name if args.against else "")
+        run.questions([name for name in chosen if name in QUESTIONS])
+    forced, variants = "IOVABITMAP_CPU" in os.environ, {}
+    if run.results and (args.variants or not wide) and not forced:
+        others = [name for name in about["inner loops available"] if name != about["inner loops"]]
         variants = run_variants(others, [name for name in chosen if name in QUESTIONS], args)
-    if results:
-        report.summary(results, variants)
-        report.write_json(args.out / "results.json", about, results, variants)
-        print(f"\n{args.out / 'results.json'}")
-        _draw(results, args.out / "bench.png")
-    if "call_overhead" in chosen or not (args.only or args.quick or forced):
+    if run.results:
+        tell(run, args.out, about, machine.between(start, machine.now()), variants)
+    if "call_overhead" in chosen or not (args.only or args.quick or args.ours or forced):
         print(flush=True)
         command = [sys.executable, str(ROOT / "benchmarks" / "call_overhead.py")]
         if subprocess.run(command, check=False).returncode != 0:
             return 1  # it has said why
     print(f"{time.monotonic() - started:.0f} s")
     return 0
+
+
+def tell(run: Run, out: Path, about: dict, quiet: machine.Quiet, variants: dict) -> None:
+    """The report, on the screen and in files: first of all what machine it is true of."""
+    about = about | {"quiet": asdict(quiet)}
+    lines = [report.title("the machine"), *machine.statement(about, quiet)]
+    compared_with = None
+    if run.revision:
+        limit = compare.judge(run.rows)
+        lines.append(report.title(f"against {run.revision}"))
+        lines += compare.show(run.rows, run.revision, limit, report.duration)
+        compared_with = compare.as_json(run.rows, run.revision, limit)
+    lines += [report.title("medians"), *report.medians(run.results)]
+    lines += [report.title("the bars"), *report.summary(run.results, variants)]
+    print("\n".join(lines))
+    (out / "report.txt").write_text("\n".join(lines).lstrip() + "\n")
+    report.write_json(out / "results.json", about, run.results, variants, compared_with)
+    print(f"\n{out / 'results.json'}")
+    _draw(run.results, out / "bench.png")
 
 
 def _draw(results: list[report.Result], file: Path) -> None:
@@ -137,3 +212,5 @@ if __name__ == "__main__":
         sys.exit(main())
     except WrongAnswerError as error:
         sys.exit(f"wrong answer, so nothing is timed: {error}")
+    except against.NotBuiltError as error:
+        sys.exit(f"nothing to compare with: {error}")

@@ -32,6 +32,8 @@ class Native:
 
     loops: dict[str, ctypes.CDLL] = field(default_factory=dict)
     limits: ctypes.CDLL | None = None
+    atomic: ctypes.CDLL | None = None
+    decode: ctypes.CDLL | None = None
     empty: Any = None
     compiler: str = ""
     reason: str = ""
@@ -39,7 +41,7 @@ class Native:
     def c(self, how: str, function: str, *args: Any, **more: Any) -> list[Candidate]:
         """A function of plain.c, as compiled at each level."""
         return [
-            self._candidate(f"C: {how} {level}", getattr(library, function), args, more)
+            self.candidate(f"C: {how} {level}", getattr(library, function), *args, **more)
             for level, library in self.loops.items()
         ]
 
@@ -50,13 +52,12 @@ class Native:
         widest = self.limits.limit_width()
         names = [f"{function}_{width}" for width in (64, 256, 512) if width <= widest]
         return [
-            self._candidate(f"{tool}: {name}", getattr(self.limits, name), args, {})
+            self.candidate(f"{tool}: {name}", getattr(self.limits, name), *args)
             for name in (names if widths else [function])
         ]
 
-    def _candidate(
-        self, name: str, function: Any, args: tuple[Any, ...], more: dict[str, Any]
-    ) -> Candidate:
+    def candidate(self, name: str, function: Any, *args: Any, **more: Any) -> Candidate:
+        """One of what was built, less the cost of its call by ctypes."""
         assert self.limits is not None
         empty = call(self.limits.empty, 1, 2, 3)
         return Candidate(name, call(function, *args), empty=empty, **more)
@@ -97,6 +98,8 @@ def build(folder: Path) -> Native:
     for level in LEVELS:
         made.loops[level] = ctypes.CDLL(str(compiled("plain.c", level)))
     made.limits = ctypes.CDLL(str(compiled("limits.c", "-O3")))
+    made.atomic = ctypes.CDLL(str(compiled("atomic.c", "-O3")))
+    made.decode = ctypes.CDLL(str(compiled("decode.c", "-O3")))
     try:
         include = f"-I{sysconfig.get_path('include')}"
         made.empty = _load("empty", compiled("empty.c", "-O3", include)).Empty()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import mmap
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-import iovabitmap as ib
-
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
 PAGE = 4096
@@ -104,10 +104,6 @@ def fill(array: NDArray[np.uint64], pattern: Pattern) -> None:
         array[start : start + block.size] = block[: array.size - start]
 
 
-def bitmap(array: NDArray[np.uint64]) -> ib.IOVABitmap:
-    return ib.alloc(BASE, length_of(array.nbytes), PAGE, array)
-
-
 def random_ranges(nbytes: int, n: int, longest: int = 64) -> NDArray[np.uint64]:
     """n rows (iova, length) of 1 to `longest` pages, anywhere in a bitmap of `nbytes`."""
     rng = np.random.default_rng([SEED, nbytes, n])
@@ -116,3 +112,19 @@ def random_ranges(nbytes: int, n: int, longest: int = 64) -> NDArray[np.uint64]:
     return np.ascontiguousarray(
         np.stack([np.uint64(BASE) + starts * np.uint64(PAGE), lengths * np.uint64(PAGE)], axis=1)
     )
+
+
+def slices_of(ranges: NDArray[np.uint64]) -> list[tuple[int, int]]:
+    """Rows as bits from, to."""
+    starts = (ranges[:, 0] - np.uint64(BASE)) // np.uint64(PAGE)
+    stops = starts + ranges[:, 1] // np.uint64(PAGE)
+    return list(zip(starts.tolist(), stops.tolist(), strict=True))
+
+
+def content_of(array: NDArray[np.uint64]) -> Callable[[object], NDArray[np.uint64]]:
+    """An answer: what an operation left in the bitmap."""
+    return lambda _: array.copy()
+
+
+def clearing(array: NDArray[np.uint64]) -> Callable[[], None]:
+    return partial(array.fill, 0)

@@ -164,6 +164,10 @@ def numpy_histogram(words: Words, bins: int) -> NDArray[np.int64]:
     return ones.sum(axis=1, dtype=np.int64)
 
 
+def numpy_mask(words: Words) -> NDArray[np.bool_]:
+    return np.unpackbits(words.view(np.uint8), bitorder="little").view(bool)
+
+
 # --- bitarray -----------------------------------------------------------------------------------
 
 
@@ -195,9 +199,24 @@ def bitarray_ranges_edges(bits: Any) -> NDArray[np.int64]:
     return _closed(found, len(bits))
 
 
-def bitarray_set_slices(bits: Any, slices: list[tuple[int, int]]) -> None:
+def bitarray_set_slices(bits: Any, slices: list[tuple[int, int]], value: int = 1) -> None:
     for start, stop in slices:
-        bits[start:stop] = 1
+        bits[start:stop] = value
+
+
+def bitarray_set_bits(bits: Any, indices: list[int]) -> None:
+    for i in indices:
+        bits[i] = 1
+
+
+def bitarray_set_indices(bits: Any, indices: list[int]) -> None:
+    bits[indices] = 1
+
+
+BITARRAY_SET_BITS = {
+    "bitarray loop: item assignment": bitarray_set_bits,
+    "bitarray: list of indices": bitarray_set_indices,
+}
 
 
 def bitarray_diff(new: Any, old: Any) -> tuple[int, int, int]:

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from . import algebra, marking, reading, systems
+from . import algebra, batches, harvest, marking, reading, systems
+from .library import AbsentError, Library
 from .native import Native
 from .patterns import ALL_PATTERNS, LARGE, MIDDLE, RANDOM, SMALL, Pattern
-from .timing import Case
+from .timing import OURS, Candidate, Case
 
 BARRED = [pattern for pattern in RANDOM if pattern.density not in {0.0001, 0.05}]
 MOST_ROWS_BYTES = 4 << 30  # longer answers would measure how much memory the machine has
 
 QUESTIONS: dict[str, Callable[[Context], Iterator[Case]]] = {
     "set": marking.set_one,
-    "set_ranges": marking.set_ranges,
-    "set_pages": marking.set_pages,
+    "set_ranges": batches.set_ranges,
+    "set_pages": batches.set_pages,
+    "clear_ranges": batches.clear_ranges,
     "set_full": marking.set_full,
     "count": reading.count,
     "ranges_out": reading.ranges_out,
     "ranges": reading.ranges,
     "pages": reading.pages,
     "histogram": reading.histogram,
-    "read_and_clear": marking.read_and_clear,
+    "to_mask": reading.to_mask,
+    "read_and_clear": harvest.read_and_clear,
     "ior": algebra.ior_,
     "count_and": algebra.count_and,
     "diff": algebra.diff,
@@ -37,10 +41,33 @@ class Context:
     """What all questions share: sizes in bytes that lie in L2, in L3 and beyond."""
 
     native: Native
+    libraries: list[Library]  # the present one, then those that it is compared with
     quick: bool = False
     small: int = SMALL
     middle: int = MIDDLE
     large: int = LARGE
+
+    def ours(
+        self,
+        make: Callable[[Library], Callable[[], Any]],
+        before: Callable[[], Any] | None = None,
+        answer: Callable[[Any], Any] | None = None,
+        name: str = OURS,
+    ) -> list[Candidate]:
+        """What `make` makes of each library that there is; it may raise AbsentError."""
+        found = []
+        for library in self.libraries:
+            like = name if library.name else ""
+            full = f"{name} @{library.name}" if library.name else name
+            try:
+                run = make(library)
+            except (AbsentError, AttributeError) as error:
+                if not (library.name or isinstance(error, AbsentError)):
+                    raise
+                found.append(Candidate(full, lambda: None, like=like, absent=str(error)))
+            else:
+                found.append(Candidate(full, run, before, answer, like=like))
+        return found
 
     @property
     def scaled(self) -> bool:

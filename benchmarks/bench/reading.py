@@ -8,22 +8,37 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import limits, peers
-from .patterns import BASE, PGSHIFT, Pattern, area, bitmap, size_name, words
-from .timing import OURS, Bar, Candidate, Case
+from .patterns import BASE, PGSHIFT, Pattern, area, size_name, words
+from .timing import Bar, Candidate, Case
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
+    from .library import Library
     from .questions import Context
 
 BINS = 512
+OUT = "iovabitmap out"
 ROOM = 1 << 16  # rows that `out` has beyond those that it needs; "tight" is without
 
-# At least this many times as fast, by density: the ctz loop, bitarray's best, NumPy's best.
-BARS = {0.001: (3, 35, 200), 0.01: (4, 65, 50), 0.05: (3, 110, 25), 0.5: (2.5, 100, 12)}
+# At least this many times as fast as the ctz loop, by density.
+BARS = {0.001: 3, 0.01: 4, 0.05: 3, 0.5: 2.5}
+MASK_TEXT = "0.9 of reading the bitmap, a memset of the mask's size, and as much new memory touched"
+OUT_TEXT = "{}x the plain ctz loop in C, or within 1.1 of the best loop found if that is less"
+NEW_TEXT = "within 1.15 of ranges(out=) into ready memory and touching as much new memory once"
 SLOW_FROM = 0.05  # density from which loops that lose clearly below it are not tried again
+
+
+def _calls(array: NDArray[np.uint64], method: str, *args: Any, **options: Any) -> Any:
+    """For Context.ours: one call of a method of the bitmap over an array."""
+
+    def make(library: Library) -> Any:
+        library.needs(method, *options)
+        return partial(getattr(library.bitmap(array), method), *args, **options)
+
+    return make
 
 
 def _barred(context: Context, nbytes: int, pattern: Pattern) -> bool:
@@ -39,7 +54,7 @@ def count(context: Context) -> Iterator[Case]:
 
 def _count(context: Context, array: NDArray[np.uint64], pattern: Pattern) -> Case:
     candidates = [
-        Candidate(OURS, bitmap(array).count, None, int),
+        *context.ours(_calls(array, "count"), None, int),
         *context.native.c("popcount loop", "count", array, array.size, answer=int),
         *limits.read(context.native, array),
     ]
@@ -71,8 +86,7 @@ def ranges_out(context: Context) -> Iterator[Case]:
 
 
 def _ranges_out(context: Context, array: NDArray[np.uint64], pattern: Pattern) -> Case:
-    bm = bitmap(array)
-    n = bm.count_ranges()
+    n = context.libraries[0].bitmap(array).count_ranges()
     out = area((n + ROOM) * 16).reshape(-1, 2)
 
     def filled(found: int) -> NDArray[np.uint64]:
@@ -80,17 +94,20 @@ def _ranges_out(context: Context, array: NDArray[np.uint64], pattern: Pattern) -
 
     arguments = (array, array.size, BASE, PGSHIFT, out)
     candidates = [
-        Candidate(OURS, partial(bm.ranges, out=out), None, np.copy),
-        Candidate("iovabitmap tight", partial(bm.ranges, out=out[:n]), None, np.copy),
+        *context.ours(_calls(array, "ranges", out=out), None, np.copy),
+        *context.ours(_calls(array, "ranges", out=out[:n]), None, np.copy, "iovabitmap tight"),
         *context.native.c("ctz of edges", "ranges_by_edges", *arguments, answer=filled),
         *context.native.c("ctz of next bit", "ranges_by_find", *arguments, answer=filled),
+        *limits.decode(context.native, *arguments, answer=filled),
         *limits.read(context.native, array),
+        *limits.write(context.native, out[: max(n, 1)]),
     ]
     bars = []
     if _barred(context, array.nbytes, pattern):
         if pattern.density in BARS:
-            least = BARS[pattern.density][0]
-            bars.append(Bar(f"{least}x the plain ctz loop in C into ready memory", ("C",), least))
+            least = BARS[pattern.density]
+            text = OUT_TEXT.format(least)
+            bars.append(Bar(text, ("C",), least, limit=limits.DECODE, of_limit=1 / 1.1))
         elif pattern.density in {0.0, 1.0}:
             bars.append(Bar("0.8 of the read bandwidth", (limits.READ,), 0.8))
     where = f"{size_name(array.nbytes)}, {pattern}"
@@ -103,14 +120,16 @@ def ranges(context: Context) -> Iterator[Case]:
     nbytes = context.middle
     for pattern in context.patterns(nbytes):
         slow = pattern.density < SLOW_FROM or pattern.density == 1
-        yield _ranges(words(pattern, nbytes), pattern, slow and not context.quick)
+        yield _ranges(context, words(pattern, nbytes), pattern, slow and not context.quick)
 
 
-def _ranges(array: NDArray[np.uint64], pattern: Pattern, slow: bool) -> Case:
-    bm = bitmap(array)
+def _ranges(context: Context, array: NDArray[np.uint64], pattern: Pattern, slow: bool) -> Case:
+    n = context.libraries[0].bitmap(array).count_ranges()
+    out = area((n + ROOM) * 16).reshape(-1, 2)
     candidates = [
-        Candidate(OURS, bm.ranges, None, np.copy),
-        limits.fresh(bm.count_ranges() * 16),
+        *context.ours(_calls(array, "ranges"), None, np.copy),
+        *context.ours(_calls(array, "ranges", out=out), None, np.copy, OUT)[:1],
+        limits.fresh(n * 16),
     ]
     numpy_idioms = {
         "NumPy: unpack, compare": peers.numpy_ranges_unpack,
@@ -130,13 +149,7 @@ def _ranges(array: NDArray[np.uint64], pattern: Pattern, slow: bool) -> Case:
     if peers.pyroaring is not None:
         run = partial(peers.roaring_ranges, peers.as_roaring(array))
         candidates.append(Candidate("pyroaring: edges", run, None, peers.rows))
-    bars = []
-    if pattern.run == 1 and pattern.density in BARS:
-        _, least_bitarray, least_numpy = BARS[pattern.density]
-        bars = [
-            Bar(f"{least_bitarray}x bitarray's best loop", ("bitarray",), least_bitarray),
-            Bar(f"{least_numpy}x NumPy's best", ("NumPy",), least_numpy),
-        ]
+    bars = [Bar(NEW_TEXT, (OUT, limits.FRESH), 1 / 1.15)] if n else []
     where = f"{size_name(array.nbytes)}, {pattern}"
     return Case("ranges", where, candidates, bars, nbytes=array.nbytes)
 
@@ -146,8 +159,7 @@ def pages(context: Context) -> Iterator[Case]:
     nbytes = context.middle
     for pattern in (Pattern(0.001), Pattern(0.01), Pattern(0.05)):
         array = words(pattern, nbytes)
-        bm = bitmap(array)
-        out = area(bm.count() * 8)
+        out = area(context.libraries[0].bitmap(array).count() * 8)
 
         def filled(found: int, out: NDArray[np.uint64] = out) -> NDArray[np.uint64]:
             return out[:found].copy()
@@ -157,7 +169,7 @@ def pages(context: Context) -> Iterator[Case]:
 
         arguments = (array, array.size, BASE, PGSHIFT, out)
         candidates = [
-            Candidate(OURS, bm.pages, None, np.copy),
+            *context.ours(_calls(array, "pages"), None, np.copy),
             *context.native.c("ctz loop, memory ready", "pages", *arguments, answer=filled),
             Candidate("NumPy: unpack", partial(peers.bits_of, array), None, iovas),
         ]
@@ -176,7 +188,7 @@ def histogram(context: Context) -> Iterator[Case]:
     counts = np.zeros(bins, np.int64)
     arguments = (array, array.size, bins, counts)
     candidates = [
-        Candidate(OURS, partial(bitmap(array).histogram, bins), None, np.copy),
+        *context.ours(_calls(array, "histogram", bins), None, np.copy),
         *context.native.c("loop", "histogram", *arguments, answer=lambda _: counts.copy()),
         Candidate(
             "NumPy: bitwise_count", partial(peers.numpy_histogram, array, bins), None, np.copy
@@ -185,3 +197,26 @@ def histogram(context: Context) -> Iterator[Case]:
     ]
     where = f"{size_name(nbytes)}, {pattern}, {bins} bins"
     yield Case("histogram", where, candidates, nbytes=nbytes)
+
+
+def to_mask(context: Context) -> Iterator[Case]:
+    """One bool a page: eight times the bitmap, in new memory."""
+    for nbytes in (context.small, context.middle):
+        array = words(Pattern(0.01), nbytes)
+        out = area(nbytes * 8)
+
+        def filled(_: object, out: NDArray[np.uint64] = out) -> NDArray[np.bool_]:
+            return out.view(np.bool_).copy()
+
+        candidates = [
+            *context.ours(_calls(array, "to_mask"), None, np.copy),
+            *context.native.c("loop", "mask", array, array.size, out, answer=filled),
+            Candidate("NumPy: unpackbits", partial(peers.numpy_mask, array), None, np.copy),
+            *limits.read(context.native, array),
+            *limits.write(context.native, out),
+            limits.fresh(out.nbytes),
+        ]
+        bars = [Bar(MASK_TEXT, (limits.READ, limits.WRITE, limits.FRESH), 0.9)]
+        yield Case(
+            "to_mask", f"{size_name(nbytes)}, {Pattern(0.01)}", candidates, bars, nbytes=9 * nbytes
+        )

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import iovabitmap._core as core
-
-from . import peers
 from .timing import OURS, Bar, Case, Times, fastest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
-    from .native import Native
-
-MET, MISSED, UNKNOWN = "met", "not met", "not measurable here"
+MET, MISSED, UNKNOWN, ABSENT = "met", "not met", "not measurable here", "not there yet"
 
 
 @dataclass
@@ -53,6 +45,7 @@ class Result:
             "where": self.case.where,
             "nbytes": self.case.nbytes,
             "note": self.case.note,
+            "absent": {entry.name: entry.absent for entry in self.case.candidates if entry.absent},
             "times_ns": [asdict(found) for found in self.times],
             "bars": [asdict(verdict) for verdict in self.verdicts],
         }
@@ -73,15 +66,22 @@ def judge(case: Case, times: list[Times]) -> Result:
 
 def _verdict(case: Case, times: list[Times], bar: Bar) -> Verdict:
     value, by_least = _ratio(times, bar, "median"), _ratio(times, bar, "least")
+    absent = next((entry.absent for entry in case.candidates if entry.name == OURS), "")
+    if absent:
+        return Verdict(case.question, case.where, bar.text, ABSENT, absent)
     if value is None or by_least is None:
         missing = [tool for tool in bar.against if fastest(times, tool) is None]
         found = f"nothing to compare with: {', '.join(missing)}"
         return Verdict(case.question, case.where, bar.text, UNKNOWN, found)
-    verdict = MET if value >= bar.at_least else MISSED
-    found = f"{value:.3g} of {bar.at_least:.3g} ({by_least:.3g} by the least times)"
-    return Verdict(
-        case.question, case.where, bar.text, verdict, found, value, by_least, bar.at_least
-    )
+    needed, by_limit = bar.at_least, ""
+    limit = fastest(times, bar.limit) if bar.limit else None
+    ours = fastest(times, OURS)
+    if limit is not None and ours is not None and value * ours / limit * bar.of_limit < needed:
+        needed = value * ours / limit * bar.of_limit
+        by_limit = f", for {bar.limit} has {value * ours / limit:.3g}"
+    verdict = MET if value >= needed else MISSED
+    found = f"{value:.3g} of {needed:.3g}{by_limit} ({by_least:.3g} by the least times)"
+    return Verdict(case.question, case.where, bar.text, verdict, found, value, by_least, needed)
 
 
 def _ratio(times: list[Times], bar: Bar, of: str) -> float | None:
@@ -108,6 +108,9 @@ def show(result: Result) -> None:
     case = result.case
     note = f"  ({case.note})" if case.note else ""
     print(f"\n{case.question}: {case.where}{note}")
+    for candidate in case.candidates:
+        if candidate.absent:
+            print(f"  {candidate.name:36} not there: {candidate.absent}")
     ours = fastest(result.times, OURS)
     for found in result.times:
         rate = f"{case.nbytes / found.median:7.1f} GB/s" if case.nbytes else ""
@@ -121,64 +124,63 @@ def show(result: Result) -> None:
         print(f"  -> {verdict.text}: {verdict.found}: {verdict.verdict}")
 
 
-def summary(results: Iterable[Result], variants: dict[str, list[Verdict]]) -> None:
-    """Prints all bars, and what the other implementations of the inner loops reach."""
-    print("\n--- the bars " + "-" * 86)
-    counts = dict.fromkeys((MET, MISSED, UNKNOWN), 0)
+def medians(results: Iterable[Result]) -> list[str]:
+    """A line for each case: ours, and how many times as long the best way of each tool took."""
+    lines = []
+    for result in results:
+        ours = fastest(result.times, OURS)
+        if ours is None:
+            continue
+        tools = dict.fromkeys(
+            entry.name.partition(":")[0] for entry in result.times if " @" not in entry.name
+        )
+        others = [
+            f"{tool} {best / ours:.2f}x"
+            for tool in tools
+            if tool != OURS and (best := fastest(result.times, tool)) is not None
+        ]
+        where = f"{result.case.question}: {result.case.where}"
+        lines.append(f"{duration(ours):>9}  {where}: {', '.join(others)}")
+    return lines
+
+
+def title(text: str) -> str:
+    return f"\n--- {text} ".ljust(100, "-")
+
+
+def summary(results: Iterable[Result], variants: dict[str, list[Verdict]]) -> list[str]:
+    """All bars, and what the other implementations of the inner loops reach."""
+    lines = []
+    counts = dict.fromkeys((MET, MISSED, ABSENT, UNKNOWN), 0)
     by_variant = {
         name: {verdict.key: verdict for verdict in verdicts} for name, verdicts in variants.items()
     }
     for result in results:
         for verdict in result.verdicts:
             counts[verdict.verdict] += 1
-            print(f"{verdict.verdict:8} {verdict.question}: {verdict.text}")
-            print(f"{'':9}{verdict.where}: {verdict.found}")
+            lines.append(f"{verdict.verdict:8} {verdict.question}: {verdict.text}")
+            lines.append(f"{'':9}{verdict.where}: {verdict.found}")
             for name, others in by_variant.items():
                 if verdict.key in others and verdict.value is not None:
                     other = others[verdict.key]
-                    print(f"{'':9}with {name}: {other.found}: {other.verdict}")
-    print(", ".join(f"{number} {verdict}" for verdict, number in counts.items()))
+                    lines.append(f"{'':9}with {name}: {other.found}: {other.verdict}")
+    lines.append(", ".join(f"{number} {verdict}" for verdict, number in counts.items()))
+    return lines
 
 
-# --- the machine, and JSON ----------------------------------------------------------------------
-
-
-def _first_line(path: str, key: str = "") -> str:
-    try:
-        lines = Path(path).read_text().splitlines()
-    except OSError:
-        return ""
-    return next((line.partition(":")[2].strip() or line for line in lines if key in line), "")
-
-
-def machine(native: Native) -> dict[str, Any]:
-    """What a reader must know to judge the numbers; nothing that names the machine."""
-    caches = {}
-    for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
-        level, kind = _first_line(f"{index}/level"), _first_line(f"{index}/type")
-        caches[f"L{level} {kind}"] = _first_line(f"{index}/size")
-    chosen, available = core._kernels()
-    return {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "cpu": _first_line("/proc/cpuinfo", "model name") or platform.processor(),
-        "cpus": os.cpu_count(),
-        "load": os.getloadavg() if hasattr(os, "getloadavg") else None,
-        "caches": caches,
-        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "huge pages": _first_line("/sys/kernel/mm/transparent_hugepage/enabled"),
-        "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "compiler": native.compiler or native.reason,
-        "versions": peers.versions(),
-        "inner loops": chosen,
-        "inner loops available": list(available),
-    }
+# --- JSON ----------------------------------------------------------------------------------------
 
 
 def write_json(
-    file: Path, about: dict[str, Any], results: list[Result], variants: dict[str, list[Verdict]]
+    file: Path,
+    about: dict[str, Any],
+    results: list[Result],
+    variants: dict[str, list[Verdict]],
+    against: dict[str, Any] | None = None,
 ) -> None:
     content = {
         "machine": about,
+        "against": against,
         "cases": [result.as_json() for result in results],
         "variants": {
             name: [asdict(verdict) for verdict in verdicts] for name, verdicts in variants.items()

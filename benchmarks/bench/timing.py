@@ -11,7 +11,7 @@ import gc
 import random
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import repeat
 from statistics import median, quantiles
 from typing import Any
@@ -19,6 +19,10 @@ from typing import Any
 import numpy as np
 
 OURS = "iovabitmap"
+CLOCKS = {
+    "wall": time.perf_counter_ns,
+    "cpu": time.thread_time_ns,  # of this thread alone, whatever else the machine does
+}
 EMPTY = "empty call"
 CHEAP_S = 0.005  # a call that takes less is made once before the clock starts, to warm its caches
 
@@ -30,6 +34,8 @@ class Candidate:
     `before` restores what `run` changes, outside of the time. `answer` turns what `run` returned
     into what can be compared; None: it answers nothing, as a limit does. `empty` is a call that
     costs what this one costs beside its work: it is measured in the same turns and taken off.
+    `like` is the name of the candidate that this one does the same as, in another revision: both
+    get the same number of samples. `absent` says why there is nothing to run.
     """
 
     name: str
@@ -37,17 +43,24 @@ class Candidate:
     before: Callable[[], Any] | None = None
     answer: Callable[[Any], Any] | None = None
     empty: Callable[[], Any] | None = None
+    like: str = ""
+    absent: str = ""
 
 
 @dataclass(frozen=True)
 class Bar:
     """What must hold. The time allowed is that of `against` (of each of these tools
-    the fastest, and their sum), divided by `at_least`; or `at_most_ns`."""
+    the fastest, and their sum), divided by `at_least`; or `at_most_ns`.
+
+    `limit` is a tool too: where even that is not fast enough, the time allowed is its own, divided
+    by `of_limit`."""
 
     text: str
     against: tuple[str, ...] = ()
     at_least: float = 1.0
     at_most_ns: float = 0.0
+    limit: str = ""
+    of_limit: float = 1.0
 
 
 @dataclass
@@ -85,10 +98,16 @@ class Effort:
     least: int
     least_slow: int  # of those that take many times as long
     most: int
+    clock: str = "wall"
 
 
 FULL = Effort(seconds=0.25, sample_s=0.002, least=5, least_slow=3, most=61)
 QUICK = Effort(seconds=0.04, sample_s=0.001, least=3, least_slow=1, most=15)
+
+
+def compared(effort: Effort) -> Effort:
+    """More turns, since of two that take the same time a few hundredths must be seen."""
+    return replace(effort, seconds=2 * effort.seconds, least=15, least_slow=5, most=81)
 
 
 @dataclass
@@ -113,19 +132,19 @@ def same(a: Any, b: Any) -> bool:
     return bool(a == b)
 
 
-def _timed(candidate: Candidate, number: int) -> tuple[float, Any]:
+def _timed(candidate: Candidate, number: int, clock: Callable[[], int]) -> tuple[float, Any]:
     """Seconds of `number` calls, and what the last one returned, which is freed outside of them."""
     run = candidate.run
     result = None
     if number == 1:
-        start = time.perf_counter_ns()
+        start = clock()
         result = run()
-        end = time.perf_counter_ns()
+        end = clock()
     else:
-        start = time.perf_counter_ns()
+        start = clock()
         for _ in repeat(None, number):
             run()
-        end = time.perf_counter_ns()
+        end = clock()
     return (end - start) / 1e9, result
 
 
@@ -133,7 +152,7 @@ def verify(case: Case) -> None:
     """Compares all answers with the known one, or else with the first one's."""
     first = None if case.known is None else ("what is known", case.known)
     for candidate in case.candidates:
-        if candidate.answer is None:
+        if candidate.answer is None or candidate.absent:
             continue
         if candidate.before is not None:
             candidate.before()
@@ -150,6 +169,7 @@ class _Turns:
 
     def __init__(self, candidate: Candidate, effort: Effort) -> None:
         self.candidate = candidate
+        self.clock = CLOCKS[effort.clock]
         self.number = 1
         self.spent = 0.0
         self.samples: list[float] = []
@@ -169,7 +189,7 @@ class _Turns:
             candidate.before()
         elif self.samples and self.cheap:
             candidate.run()
-        seconds, _ = _timed(candidate, self.number)
+        seconds, _ = _timed(candidate, self.number, self.clock)
         self.spent += time.perf_counter() - begin
         found = seconds * 1e9 / self.number
         self.samples.append(found)
@@ -190,13 +210,19 @@ def measure(case: Case, effort: Effort) -> list[Times]:
     """Verifies the case, then times all of its candidates in turns."""
     verify(case)
     order = random.Random(len(case.candidates))
+    here = [candidate for candidate in case.candidates if not candidate.absent]
     gc.collect()
     gc.disable()
     try:
-        turns = [_Turns(candidate, effort) for candidate in case.candidates]
-        turns += [_Turns(candidate, effort) for candidate in _empties(case)]
+        turns = [_Turns(candidate, effort) for candidate in [*here, *_empties(here)]]
+        groups = _groups(turns)
         for _ in range(effort.most):
-            active = [turn for turn in turns if not turn.done(effort)]
+            active = [
+                turn
+                for group in groups
+                if not all(turn.done(effort) for turn in group)
+                for turn in group
+            ]
             if not active:
                 break
             order.shuffle(active)
@@ -212,14 +238,26 @@ def measure(case: Case, effort: Effort) -> list[Times]:
         found[candidate.name].times(
             case.calls, off.get(EMPTY if candidate.empty else case.baseline, 0.0) / case.calls
         )
-        for candidate in case.candidates
+        for candidate in here
         if candidate.name != case.baseline
     ]
 
 
-def _empties(case: Case) -> list[Candidate]:
+def _groups(turns: list[_Turns]) -> list[list[_Turns]]:
+    """Those that do the same together: as many calls a sample, and done when all are."""
+    groups: dict[str, list[_Turns]] = {}
+    for turn in turns:
+        groups.setdefault(turn.candidate.like or turn.candidate.name, []).append(turn)
+    for group in groups.values():
+        number = max(turn.number for turn in group)
+        for turn in group:
+            turn.number = number
+    return list(groups.values())
+
+
+def _empties(candidates: list[Candidate]) -> list[Candidate]:
     """The call to be taken off those that name one: there is one kind of them."""
-    calls = (candidate.empty for candidate in case.candidates)
+    calls = (candidate.empty for candidate in candidates)
     return [Candidate(EMPTY, empty) for empty in calls if empty is not None][:1]
 
 
