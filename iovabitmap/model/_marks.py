@@ -67,7 +67,7 @@ class Marks(WindowedBits):
         return self._mark("1", self._span(iova, length))
 
     def _mark_some(
-        self, page: str, left: list[Run], whole: Span, one_window: bool
+        self, page: str, left: list[Run], whole: Span, one_window: bool = False
     ) -> tuple[int, list[Run]]:
         """Marks what one window holds of ascending runs: how many pages changed, and what is left
         of the runs."""

@@ -45,29 +45,6 @@ static int on_range(struct ib_bitmap *self, const struct ib_signature *signature
     return rc < 0 ? -1 : 0;
 }
 
-/* The common case in few steps: nobody comes between, since neither Python code nor another thread
- * runs in it. False where it is another one, and nothing was done. */
-static bool set_here(struct ib_bitmap *self, PyObject *iova_object, PyObject *length_object)
-{
-#ifdef Py_GIL_DISABLED
-    (void)self, (void)iova_object, (void)length_object;
-    return false;
-#else
-    if (ib_bitmap_is_freed(self) || self->mover != 0 || !PyLong_CheckExact(iova_object) ||
-        !PyLong_CheckExact(length_object)) {
-        return false;
-    }
-    uint64_t iova = PyLong_AsUnsignedLongLong(iova_object);
-    uint64_t length = iova == UINT64_MAX ? UINT64_MAX : PyLong_AsUnsignedLongLong(length_object);
-    if (length >= self->unlock_length) {
-        PyErr_Clear(); /* an error is found again */
-        return false;
-    }
-    struct iova_bitmap_report report;
-    return iova_bitmap_set(self->engine, iova, length, 0, &report) == 0;
-#endif
-}
-
 const char ib_doc_set[] =
     "set($self, /, iova, length, *, clip=False)\n--\n\n"
     "Mark every page that [iova, iova + length) touches as dirty.\n\n"
@@ -91,9 +68,6 @@ IB_METHOD(set)
     static const struct ib_signature signature = {"set", 2, 2, 3, range_names};
     struct iova_bitmap_report report;
 
-    if (nargs == 2 && kwnames == NULL && set_here(self, args[IOVA], args[LENGTH])) {
-        return ib_none();
-    }
     if (on_range(self, &signature, args, nargs, kwnames, iova_bitmap_set, 0, &report) < 0) {
         return NULL;
     }
