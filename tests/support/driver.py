@@ -19,7 +19,7 @@ import iovabitmap as ib
 from iovabitmap.model import ModelBitmap
 
 from .memory import HOST_PAGE, Arena
-from .pins import FaultyPin
+from .pins import FaultyPin, RecordingPin
 
 CALLS_UNTIL_DONE = 200
 FIRST_BATCHES = 50
@@ -59,7 +59,8 @@ class Pair:
         self.twin.data[:] = self.arena.data
         faulty = pin == "fault"
         self.pins = [FaultyPin(), FaultyPin()] if faulty else []
-        engine_pin, model_pin = self.pins or (pin, "none")
+        # The model's other backends need memory that can be had: an object takes their windows.
+        engine_pin, model_pin = self.pins or (pin, "none" if pin == "none" else RecordingPin())
         self.bm = ib.IOVABitmap(
             iova, length, page_size, self.arena.data, window_pages=window_pages, pin=engine_pin
         )
