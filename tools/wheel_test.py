@@ -22,7 +22,14 @@ from pathlib import Path
 
 PACKAGE = ("iovabitmap/", "iovabitmap-")
 # What could differ from the tree: the extension module, and the packages that are built.
-TESTED = ("tests/unit", "tests/parity", "tests/property", "tests/logs", "tests/analysis", "tests/leaks")
+TESTED = (
+    "tests/unit",
+    "tests/parity",
+    "tests/property",
+    "tests/logs",
+    "tests/analysis",
+    "tests/leaks",
+)
 TYPES_AND_HEADERS = (
     "iovabitmap/_core.pyi",
     "iovabitmap/include/iova_bitmap.h",

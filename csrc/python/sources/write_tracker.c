@@ -5,8 +5,8 @@
  * One call at a time: `busy` is set while the kernel is asked without the GIL, and while marking,
  * when a pin object may call back. Who comes then gets a RuntimeError; only `started` answers.
  */
-#include "python/module/binding.h"
 #include "core/sources/write_tracker.h"
+#include "python/sources/sources.h"
 
 #include <errno.h>
 #include <string.h>
@@ -243,7 +243,7 @@ static int collect(struct tracker *self, struct ib_bitmap *bitmap,
                    struct iova_bitmap_report *report)
 {
     int rc = iova_write_tracker_begin(self->engine, bitmap->engine);
-    struct ib_turn turn;
+    struct ib_present present;
 
     if (rc < 0) {
         raise_begin(rc);
@@ -255,12 +255,9 @@ static int collect(struct tracker *self, struct ib_bitmap *bitmap,
         {
             break;
         }
-        /* Of any length: signals are answered on the way, and another thread may come then. */
-        if (ib_turn_begin(&turn, bitmap, UINT64_MAX) < 0) {
-            return -1;
-        }
+        ib_present_begin(&present, bitmap);
         rc = iova_write_tracker_mark(self->engine, bitmap->engine);
-        ib_turn_end(&turn);
+        ib_present_end(&present);
         if (rc < 0) {
             iova_write_tracker_report(self->engine, report);
             ib_raise(self->state, iova_bitmap_geometry(bitmap->engine), rc, report, 0, 0);
