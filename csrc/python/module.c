@@ -1,8 +1,10 @@
 /*
  * module.c - the extension module iovabitmap._core: it assembles the types and functions that the
- * files beside it define, and keeps the state of one module object.
+ * rooms beside it define.
  */
-#include "python/module/binding.h"
+#include "python/bitmap/bitmap.h"
+#include "python/sources/sources.h"
+#include "python/testing/testing.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -96,24 +98,6 @@ static PyMethodDef functions[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static struct PyModuleDef *definition(void);
-
-struct ib_state *ib_state_of_type(PyTypeObject *type)
-{
-    for (; type != NULL; type = PyType_GetSlot(type, Py_tp_base)) {
-        if (!(PyType_GetFlags(type) & Py_TPFLAGS_HEAPTYPE)) {
-            break;
-        }
-        PyObject *module = PyType_GetModule(type);
-        if (module != NULL && PyModule_GetDef(module) == definition()) {
-            return PyModule_GetState(module);
-        }
-        PyErr_Clear();
-    }
-    PyErr_SetString(PyExc_TypeError, "not a type of iovabitmap");
-    return NULL;
-}
-
 /* A named tuple of the package, with a docstring for itself. */
 static PyObject *make_named_tuple(PyObject *module, const char *name, const char *fields,
                                   const char *doc)
@@ -149,7 +133,8 @@ static int execute(PyObject *module)
 {
     struct ib_state *state = PyModule_GetState(module);
 
-    if (check_environment(module) < 0 || ib_add_exceptions(module, state) < 0) {
+    if (check_environment(module) < 0 ||
+        ib_add_exceptions(module, state) < 0) {
         return -1;
     }
     struct {
@@ -202,52 +187,6 @@ static int execute(PyObject *module)
                : PyModule_AddType(module, state->write_tracker_type);
 }
 
-static int traverse(PyObject *module, visitproc visit, void *arg)
-{
-    struct ib_state *state = PyModule_GetState(module);
-
-    Py_VISIT(state->bitmap_type);
-    Py_VISIT(state->memory_type);
-    Py_VISIT(state->window_iterator_type);
-    Py_VISIT(state->range_iterator_type);
-    Py_VISIT(state->diff_type);
-    Py_VISIT(state->write_tracker_type);
-    Py_VISIT(state->window_class);
-    Py_VISIT(state->stats_class);
-    Py_VISIT(state->pin_error);
-    Py_VISIT(state->range_error);
-    Py_VISIT(state->restore);
-    Py_VISIT((PyObject *)state->ndarray);
-    return 0;
-}
-
-static int clear(PyObject *module)
-{
-    struct ib_state *state = PyModule_GetState(module);
-    PyObject *ndarray = (PyObject *)state->ndarray;
-
-    state->ndarray = 0;
-    Py_XDECREF(ndarray);
-
-    Py_CLEAR(state->bitmap_type);
-    Py_CLEAR(state->memory_type);
-    Py_CLEAR(state->window_iterator_type);
-    Py_CLEAR(state->range_iterator_type);
-    Py_CLEAR(state->diff_type);
-    Py_CLEAR(state->write_tracker_type);
-    Py_CLEAR(state->window_class);
-    Py_CLEAR(state->stats_class);
-    Py_CLEAR(state->pin_error);
-    Py_CLEAR(state->range_error);
-    Py_CLEAR(state->restore);
-    return 0;
-}
-
-static void destroy(void *module)
-{
-    clear(module);
-}
-
 /*
  * What the module says of itself, by the interpreter that asks: one binary serves them all, and
  * each refuses slots that it does not know. So the numbers stand here, the headers may be older.
@@ -286,9 +225,9 @@ static PyModuleDef_Slot slots_3_13[] = {
         .m_size = sizeof(struct ib_state),                                                         \
         .m_methods = functions,                                                                    \
         .m_slots = its_slots,                                                                      \
-        .m_traverse = traverse,                                                                    \
-        .m_clear = clear,                                                                          \
-        .m_free = destroy,                                                                         \
+        .m_traverse = ib_state_traverse,                                                           \
+        .m_clear = ib_state_clear,                                                                 \
+        .m_free = ib_state_free,                                                                   \
     }
 
 static struct PyModuleDef definitions[] = {

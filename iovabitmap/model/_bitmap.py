@@ -60,9 +60,15 @@ class ModelBitmap(Copies):
     # --- the harvest -----------------------------------------------------------------------------
 
     def read_and_clear(
-        self, iova: Maybe = None, length: Maybe = None, *, into: ModelBitmap | None = None
+        self,
+        iova: Maybe = None,
+        length: Maybe = None,
+        *,
+        into: ModelBitmap | None = None,
+        exclusive: bool = False,
     ) -> list[Row] | None:
         """The dirty runs, which are clean afterwards; with `into`, they are marked there."""
+        bool(exclusive)  # nothing is shared here
         if into is None:
             return self._harvest(iova, length)
         with running(self, checked("into", into)):
@@ -141,8 +147,9 @@ class ModelBitmap(Copies):
 
     # --- two bitmaps -----------------------------------------------------------------------------
 
-    def merge(self, other: ModelBitmap) -> int:
+    def merge(self, other: ModelBitmap, *, exclusive: bool = False) -> int:
         """Mark each page that a dirty one of `other` overlaps; return how many were clean."""
+        bool(exclusive)
         with running(self, checked("other", other)):
             return 0 if other is self else self._merge(other)
 

@@ -52,14 +52,32 @@ class Marks(WindowedBits):
         return changed
 
     @operation
-    def set(self, iova: SupportsIndex, length: SupportsIndex, *, clip: bool = False) -> None:
+    def set(
+        self,
+        iova: SupportsIndex,
+        length: SupportsIndex,
+        *,
+        clip: bool = False,
+        exclusive: bool = False,
+    ) -> None:
         """Mark every page that [iova, iova + length) touches as dirty."""
-        self._mark("1", self._span(iova, length, clip))
+        span = self._span(iova, length, clip)
+        bool(exclusive)  # nothing is shared here
+        self._mark("1", span)
 
     @operation
-    def clear(self, iova: SupportsIndex, length: SupportsIndex, *, clip: bool = False) -> None:
+    def clear(
+        self,
+        iova: SupportsIndex,
+        length: SupportsIndex,
+        *,
+        clip: bool = False,
+        exclusive: bool = False,
+    ) -> None:
         """Mark every page that [iova, iova + length) touches as clean."""
-        self._mark("0", self._span(iova, length, clip))
+        span = self._span(iova, length, clip)
+        bool(exclusive)  # nothing is shared here
+        self._mark("0", span)
 
     @operation
     def test_and_set(self, iova: SupportsIndex, length: SupportsIndex) -> int:
@@ -109,18 +127,25 @@ class Marks(WindowedBits):
         self._mark_spans(page, there, one_window=self.pin == "none")
 
     @operation
-    def set_ranges(self, ranges: Buffer | Iterable[Any], *, clip: bool = False) -> None:
+    def set_ranges(
+        self, ranges: Buffer | Iterable[Any], *, clip: bool = False, exclusive: bool = False
+    ) -> None:
         """Mark every page that a row (iova, length) touches: all rows, or none."""
+        bool(exclusive)
         self._mark_rows("1", rows(ranges), bool(clip))
 
     @operation
-    def clear_ranges(self, ranges: Buffer | Iterable[Any], *, clip: bool = False) -> None:
+    def clear_ranges(
+        self, ranges: Buffer | Iterable[Any], *, clip: bool = False, exclusive: bool = False
+    ) -> None:
         """Mark every page that a row (iova, length) touches as clean: all rows, or none."""
+        bool(exclusive)
         self._mark_rows("0", rows(ranges), bool(clip))
 
     @operation
-    def set_pages(self, iovas: Buffer | Iterable[Any]) -> None:
+    def set_pages(self, iovas: Buffer | Iterable[Any], *, exclusive: bool = False) -> None:
         """Mark the page of each address: all, or none."""
+        bool(exclusive)
         self._mark_rows("1", [(iova, 1) for iova in addresses(iovas)], False)
 
     @operation

@@ -18,7 +18,7 @@ from support.tracked import needs_tracker
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
 
 SETUP = """
-import mmap, os, signal, threading, warnings
+import ctypes, mmap, os, signal, threading, warnings
 import numpy as np
 import iovabitmap as ib
 
@@ -171,9 +171,9 @@ def test_while_another_thread_works_on_the_bitmap():
     ).assert_lived("fork while another thread works")
 
 
-def test_while_other_threads_mark_and_wait_for_their_turn():
-    """The present window may belong to a thread that the child has not, and others of its kind may
-    wait for it. Then a mark is refused and waits for nobody; all else works, `free()` too."""
+def test_while_other_threads_mark():
+    """A thread that the child does not have may have been about to mark: the child marks all the
+    same, in the present window too, and waits for nobody."""
     forked(
         """
     memory = np.zeros(1 << 24, np.uint8)
@@ -183,6 +183,7 @@ def test_while_other_threads_mark_and_wait_for_their_turn():
     def mark():
         while not stop.is_set():
             bm.set(0, bm.length)
+            bm.set(0, 1)
 
     bm.set(0, bm.length)
     threads = [threading.Thread(target=mark) for _ in range(3)]
@@ -190,12 +191,14 @@ def test_while_other_threads_mark_and_wait_for_their_turn():
         thread.start()
 
     def work():
-        try:
-            bm.set(PAGE, 1)
-            bm.set(0, bm.length)
-        except RuntimeError as error:
-            assert "does not run any more" in str(error)
-        assert bm.count() == memory.size * 8
+        bm.set(PAGE, 1)
+        bm.set(0, bm.length)
+        bm.clear(0, PAGE)
+        assert bm.window.npages > 0
+        assert bm.for_each(lambda *_: None, by_window=True) == 0
+        bm.validate()
+        assert bm.count() == memory.size * 8 - 1
+        bm.set(0, PAGE)
         bm.free()
         assert bm.freed
 
@@ -208,6 +211,55 @@ def test_while_other_threads_mark_and_wait_for_their_turn():
             thread.join()
     """
     ).assert_lived("fork while others mark")
+
+
+@needs_linux
+def test_a_child_with_its_parents_number():
+    """Both are the first process of a PID namespace: a number does not tell them apart."""
+    result = forked(
+        """
+    NEWPID = 0x20000000
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def first_of_a_namespace(work):
+        if libc.unshare(NEWPID) != 0:
+            print("skipped:", os.strerror(ctypes.get_errno()), flush=True)
+            os._exit(0)
+        in_child(work)
+
+    class Waits(Pin):
+        def pin(self, address, npages):
+            entered.set()
+            goes_on.wait()
+            return super().pin(address, npages)
+
+    entered, goes_on = threading.Event(), threading.Event()
+
+    def parent():
+        assert os.getpid() == 1
+        bm = ib.IOVABitmap(0, 8 * PAGE, PAGE, pin=Waits())
+        thread = threading.Thread(target=bm.count)
+        thread.start()
+        entered.wait()
+
+        def child():
+            assert os.getpid() == 1
+            signal.alarm(60)  # ends it, if it waits for the thread that it does not have
+            bm.free()
+            assert bm.freed
+
+        try:
+            first_of_a_namespace(child)
+        finally:
+            goes_on.set()
+            thread.join()
+
+    first_of_a_namespace(parent)
+    """
+    )
+    result.assert_lived("a child with its parent's number")
+    if result.stdout.startswith("skipped:"):
+        pytest.skip(result.stdout.strip())
 
 
 @needs_tracker

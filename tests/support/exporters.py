@@ -86,4 +86,4 @@ class Exporter(_Exporter):  # type: ignore[misc]
             "format": b"B",
             "internal": None,
         }
-        self.fields |= {name: value for name, value in self.lists.items()} | fields
+        self.fields |= self.lists | fields

@@ -61,9 +61,9 @@ class IOVABitmap(ModelBitmap):
     def pages(self, iova=None, length=None):
         return np.array(super().pages(iova, length), np.uint64)
 
-    def read_and_clear(self, iova=None, length=None, *, into=None):
+    def read_and_clear(self, iova=None, length=None, *, into=None, exclusive=False):
         try:
-            found = super().read_and_clear(iova, length, into=into)
+            found = super().read_and_clear(iova, length, into=into, exclusive=exclusive)
         except BaseException as error:
             if hasattr(error, "harvested"):
                 error.harvested = as_rows(error.harvested)

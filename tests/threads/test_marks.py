@@ -10,7 +10,6 @@ import pytest
 
 import iovabitmap as ib
 from iovabitmap._core import _UNLOCK_BYTES
-from support.children import run_child
 from support.memory import HOST_PAGE, Arena, address_of
 from support.pins import RecordingPin, require
 from support.threads import run, switching_often
@@ -181,13 +180,13 @@ def test_answers_while_others_mark_are_well_formed():
 
 # --- the present window -------------------------------------------------------------------------
 
-LARGE = 64 * 8 * _UNLOCK_BYTES  # bits: half of them are marked without the GIL
+LARGE = 64 * 8 * _UNLOCK_BYTES  # bits
 
 
 @pytest.mark.parametrize("backend", ["none", "populate", "mlock", "object"])
 def test_one_present_window_for_many(backend):
-    """Large marks, which let go of the GIL, beside small ones and looks at the window: each moves
-    the window, and each finds it where it needs it."""
+    """Large marks beside small ones and looks at the window: each moves the window, and each finds
+    it where it needs it."""
     pin = RecordingPin() if backend == "object" else backend
     if backend != "object":
         require(backend)
@@ -246,28 +245,6 @@ def test_one_present_window_for_many(backend):
     if backend == "object":
         pin.assert_balanced()
     arena.assert_guards()
-
-
-def test_each_thread_gets_its_turn():
-    """Threads that mark much again and again do not keep each other from it: nobody stops before
-    everybody has had many turns. In a child, as a thread that never gets one would never end."""
-    run_child(
-        """
-        from support.threads import run
-        import iovabitmap as ib
-
-        TURNS = 100
-        bm = ib.IOVABitmap(0, 1 << 21, 1)
-        turns = [0] * 3
-
-        def work(n):
-            while min(turns) < TURNS:
-                bm.set(0, bm.length)
-                turns[n] += 1
-
-        run(*[lambda n=n: work(n) for n in range(len(turns))])
-        """
-    ).assert_lived("three threads that mark much")
 
 
 def test_iterators_give_each_row_once():

@@ -21,8 +21,8 @@ FUNCTIONS = {
 }
 CONSTRUCTOR = '(iova, length, page_size=4096, data=None, *, window_pages=None, pin="none")'
 METHODS = {
-    "set": "(iova, length, *, clip=False)",
-    "clear": "(iova, length, *, clip=False)",
+    "set": "(iova, length, *, clip=False, exclusive=False)",
+    "clear": "(iova, length, *, clip=False, exclusive=False)",
     "test": "(iova)",
     "test_and_set": "(iova, length)",
     "count": "(iova=None, length=None)",

@@ -1,72 +1,82 @@
 /*
  * algebra.c - two bitmaps of the same geometry: comparison, operators and counts.
  */
-#include "python/module/binding.h"
+#include "python/bitmap/bitmap.h"
 
-static bool same_geometry(const struct iova_bitmap *a, const struct iova_bitmap *b)
+static bool same_geometry(const struct ib_bitmap *a, const struct ib_bitmap *b)
 {
-    const struct iova_bitmap_geometry *left = iova_bitmap_geometry(a);
-    const struct iova_bitmap_geometry *right = iova_bitmap_geometry(b);
+    const struct iova_bitmap_geometry *left = ib_bitmap_geometry(a);
+    const struct iova_bitmap_geometry *right = ib_bitmap_geometry(b);
 
     return left->iova == right->iova && left->length == right->length &&
            left->page_size == right->page_size;
 }
 
-int ib_bitmap_begin_same(struct ib_bitmap *self, struct ib_bitmap *other)
+int ib_bitmap_check_type(struct ib_bitmap *self, PyObject *other, const char *name)
 {
-    if (ib_bitmap_begin_both(self, other) < 0) {
-        return -1;
-    }
-    if (!same_geometry(self->engine, other->engine)) {
-        PyErr_Format(PyExc_ValueError, "the geometries differ: %R and %R", self, other);
-        ib_bitmap_end_both(self, other);
+    if (!PyObject_TypeCheck(other, self->state->bitmap_type)) {
+        PyErr_Format(PyExc_TypeError, "%s must be an IOVABitmap, not %R", name, Py_TYPE(other));
         return -1;
     }
     return 0;
+}
+
+/* 0 where neither is freed and their geometries are the same; -1 and ValueError. */
+static int check_same(struct ib_bitmap *self, struct ib_bitmap *other)
+{
+    if (ib_bitmap_check(self) < 0 || ib_bitmap_check(other) < 0) {
+        return -1;
+    }
+    if (!same_geometry(self, other)) {
+        PyErr_Format(PyExc_ValueError, "the geometries differ: %R and %R", self, other);
+        return -1;
+    }
+    return 0;
+}
+
+int ib_call_begin_same(struct ib_call *call, struct ib_bitmap *self, struct ib_bitmap *other)
+{
+    return check_same(self, other) < 0
+               ? -1
+               : ib_call_begin(call, self, other, ib_bitmap_geometry(self)->nbytes);
 }
 
 PyObject *ib_bitmap_compare(PyObject *a, PyObject *b, int op)
 {
     struct ib_bitmap *left = (struct ib_bitmap *)a;
     struct ib_bitmap *right = (struct ib_bitmap *)b;
-    struct iova_bitmap_report report;
+    struct ib_call call = {0};
     int equal = 0;
 
     if ((op != Py_EQ && op != Py_NE) || !PyObject_TypeCheck(b, left->state->bitmap_type)) {
         return Py_NewRef(Py_NotImplemented);
     }
-    if (ib_bitmap_begin_both(left, right) < 0) {
+    if (ib_bitmap_check(left) < 0 || ib_bitmap_check(right) < 0) {
         return NULL;
     }
-    if (same_geometry(left->engine, right->engine)) {
-        PyThreadState *thread =
-            ib_bitmap_unlock_both(left, right, iova_bitmap_geometry(left->engine)->nbytes);
-        equal = iova_bitmap_equal(left->engine, right->engine, &report);
-        ib_bitmap_relock(thread);
-        if (equal < 0) {
-            ib_raise_query(left, equal, &report, 0, 0);
+    if (same_geometry(left, right)) {
+        if (ib_call_begin(&call, left, right, ib_bitmap_geometry(left)->nbytes) < 0) {
+            return NULL;
         }
+        equal = iova_bitmap_equal(left->engine, right->engine, &call.report);
+        equal = ib_call_answer(&call, equal);
     }
-    ib_bitmap_end_both(left, right);
     return equal < 0 ? NULL : PyBool_FromLong((equal != 0) == (op == Py_EQ));
 }
 
 /* ---- operators ---- */
 
-/* self = self OP other, between begin and end. 0 or -1. */
+/* self = self OP other. 0 or -1. */
 static int combine(struct ib_bitmap *self, struct ib_bitmap *other,
                    enum iova_bitmap_operation operation)
 {
-    struct iova_bitmap_report report;
-    PyThreadState *thread =
-        ib_bitmap_unlock_both(self, other, iova_bitmap_geometry(self->engine)->nbytes);
-    int rc = iova_bitmap_combine(self->engine, other->engine, operation, &report);
+    struct ib_call call = {0};
 
-    ib_bitmap_relock(thread);
-    if (rc < 0) {
-        ib_raise(self->state, iova_bitmap_geometry(self->engine), rc, &report, 0, 0);
+    if (ib_call_begin_same(&call, self, other) < 0) {
+        return -1;
     }
-    return rc;
+    return ib_call_end(&call,
+                       iova_bitmap_combine(self->engine, other->engine, operation, &call.report));
 }
 
 /* The bitmap that an operand is, by the slot it came through; NULL where it is none. */
@@ -89,12 +99,7 @@ static PyObject *inplace(PyObject *a, PyObject *b, enum iova_bitmap_operation op
     if (self == NULL || other == NULL || self->state != other->state) {
         return Py_NewRef(Py_NotImplemented);
     }
-    if (ib_bitmap_begin_same(self, other) < 0) {
-        return NULL;
-    }
-    int rc = combine(self, other, operation);
-    ib_bitmap_end_both(self, other);
-    return rc < 0 ? NULL : Py_NewRef(a);
+    return combine(self, other, operation) < 0 ? NULL : Py_NewRef(a);
 }
 
 static PyObject *binary(PyObject *a, PyObject *b, enum iova_bitmap_operation operation)
@@ -105,14 +110,10 @@ static PyObject *binary(PyObject *a, PyObject *b, enum iova_bitmap_operation ope
     if (left == NULL || right == NULL || left->state != right->state) {
         return Py_NewRef(Py_NotImplemented);
     }
-    if (ib_bitmap_begin_same(left, right) < 0) {
-        return NULL;
-    }
-    PyObject *result = ib_bitmap_copy(left, NULL);
+    PyObject *result = check_same(left, right) < 0 ? NULL : ib_bitmap_copy(left, NULL);
     if (result != NULL && combine((struct ib_bitmap *)result, right, operation) < 0) {
         Py_CLEAR(result);
     }
-    ib_bitmap_end_both(left, right);
     return result;
 }
 
@@ -163,26 +164,19 @@ static PyObject *count(struct ib_bitmap *self, const char *name, PyObject *const
 {
     static const char *const names[] = {"other"};
     const struct ib_signature signature = {name, 1, 1, 1, names};
+    struct ib_call call = {0};
     PyObject *parsed[1];
-    struct iova_bitmap_report report;
 
     if (ib_parse(&signature, args, nargs, kwnames, parsed) < 0 ||
         ib_bitmap_check_type(self, parsed[0], "other") < 0) {
         return NULL;
     }
     struct ib_bitmap *other = (struct ib_bitmap *)parsed[0];
-    if (ib_bitmap_begin_same(self, other) < 0) {
+    if (ib_call_begin_same(&call, self, other) < 0) {
         return NULL;
     }
-    PyThreadState *thread =
-        ib_bitmap_unlock_both(self, other, iova_bitmap_geometry(self->engine)->nbytes);
-    int rc = iova_bitmap_count_combined(self->engine, other->engine, operation, &report);
-    ib_bitmap_relock(thread);
-    if (rc < 0) {
-        ib_raise_query(self, rc, &report, 0, 0);
-    }
-    ib_bitmap_end_both(self, other);
-    return rc < 0 ? NULL : PyLong_FromUnsignedLongLong(report.pages);
+    int rc = iova_bitmap_count_combined(self->engine, other->engine, operation, &call.report);
+    return ib_call_answer(&call, rc) < 0 ? NULL : PyLong_FromUnsignedLongLong(call.report.pages);
 }
 
 const char ib_doc_count_and[] = "count_and($self, /, other)\n--\n\n"

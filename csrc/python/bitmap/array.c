@@ -1,7 +1,7 @@
 /*
  * array.c - a bitmap as NumPy arrays: view, to_mask, and what is refused.
  */
-#include "python/module/binding.h"
+#include "python/bitmap/bitmap.h"
 
 #include <string.h>
 
@@ -33,7 +33,7 @@ static const char *view_dtype(PyObject *object)
 /* The memory as an array, between begin and end. */
 static PyObject *view(struct ib_bitmap *self, const char *dtype)
 {
-    uint64_t nbytes = iova_bitmap_geometry(self->engine)->nbytes;
+    uint64_t nbytes = ib_bitmap_geometry(self)->nbytes;
 
     if (strcmp(dtype, "u1") == 0) {
         return ib_array(self->state, self->memory, dtype, nbytes, 0);
@@ -90,25 +90,20 @@ const char ib_doc_to_mask[] = "to_mask($self, /)\n--\n\n"
 
 IB_METHOD_NOARGS(to_mask)
 {
-    struct iova_bitmap_report report;
+    const uint64_t nbits = ib_bitmap_geometry(self)->nbits;
+    struct ib_call call = {0};
     (void)unused;
 
-    if (ib_bitmap_begin(self) < 0) {
+    PyObject *memory = ib_bitmap_check(self) < 0 ? NULL : ib_memory_zeroed(self->state, nbits);
+    if (memory == NULL) {
         return NULL;
     }
-    uint64_t nbits = iova_bitmap_geometry(self->engine)->nbits;
-    PyObject *array = NULL;
-    PyObject *memory = ib_memory_zeroed(self->state, nbits);
-    if (memory != NULL) {
-        PyThreadState *thread = ib_bitmap_unlock(self, nbits); /* bytes of the mask */
-        int rc = iova_bitmap_to_mask(self->engine, ib_memory_bytes(memory), &report);
-        ib_bitmap_relock(thread);
-        array = rc < 0 ? ib_raise_query(self, rc, &report, 0, 0)
-                       : ib_array(self->state, memory, "?", nbits, 0);
-        Py_DECREF(memory);
+    uint8_t *mask = ib_memory_bytes(memory);
+    if (ib_call_begin(&call, self, NULL, nbits) < 0 || /* bytes of the mask */
+        ib_call_answer(&call, iova_bitmap_to_mask(self->engine, mask, &call.report)) < 0) {
+        Py_CLEAR(memory);
     }
-    ib_bitmap_end(self);
-    return array;
+    return ib_array_of(self->state, memory, "?", nbits, 0);
 }
 
 const char ib_doc___array__[] =

@@ -5,7 +5,7 @@
  * is the array's buffer as it lies. The structures and the two capsules that carry them are those
  * of Arrow's C data interface, a stable ABI that needs no library of Arrow's.
  */
-#include "python/module/binding.h"
+#include "python/bitmap/bitmap.h"
 
 struct ArrowSchema {
     const char *format;
@@ -159,7 +159,7 @@ IB_METHOD(__arrow_c_array__)
     if (ib_bitmap_begin(self) < 0) {
         return NULL;
     }
-    uint64_t nbits = iova_bitmap_geometry(self->engine)->nbits;
+    uint64_t nbits = ib_bitmap_geometry(self)->nbits;
     PyObject *schema = NULL, *array = NULL, *pair = NULL;
     if (nbits > INT64_MAX) {
         PyErr_Format(PyExc_OverflowError, "an Arrow array holds at most 2**63 - 1 pages, not %llu",

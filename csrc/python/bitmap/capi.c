@@ -4,20 +4,21 @@
  * What is held is an engine's bitmap of its own over the same memory, which the engine allows any
  * number of: so C code has no turn to wait for, and free() has nobody to wait for.
  */
-#include "python/module/binding.h"
+#include "python/bitmap/bitmap.h"
+
 #include "iovabitmap_api.h"
 
 /* Makes held->bitmap. The object's operation has begun: its engine and memory stay meanwhile. */
 static int hold(struct ib_bitmap *self, struct iovabitmap_held *held)
 {
-    const struct iova_bitmap_geometry *geometry = iova_bitmap_geometry(self->engine);
+    const struct iova_bitmap_geometry *geometry = ib_bitmap_geometry(self);
     struct iova_bitmap_options options = {.window_pages = iova_bitmap_window_pages(self->engine)};
 
-    if (!PyUnicode_Check(self->pin)) {
+    if (ib_bitmap_has_pin_object(self)) {
         PyErr_SetString(PyExc_ValueError, "C code cannot mark a bitmap with a pin object");
         return -1;
     }
-    if (ib_pin_ops(self->pin, &options.pin) < 0) {
+    if (ib_pin_options(self->pin, &options) < 0) {
         return -1;
     }
     if (iova_bitmap_alloc(geometry->iova, geometry->length, geometry->page_size,

@@ -2,30 +2,25 @@
  * copy.c - copies: copy(), the copy module and pickle. A copy has the geometry, content and
  * window_pages of its original, memory of its own and pin="none".
  */
-#include "python/module/binding.h"
+#include "python/bitmap/bitmap.h"
 
 #include <string.h>
 
 /* The content in memory of its own. */
 static PyObject *content(struct ib_bitmap *self)
 {
-    const struct iova_bitmap_geometry *geometry = iova_bitmap_geometry(self->engine);
-    struct iova_bitmap_report report;
+    const uint64_t nbytes = ib_bitmap_geometry(self)->nbytes;
+    struct ib_call call = {0};
 
-    if (ib_bitmap_begin(self) < 0) {
+    PyObject *memory = ib_bitmap_check(self) < 0 ? NULL : ib_memory_zeroed(self->state, nbytes);
+    if (memory == NULL) {
         return NULL;
     }
-    PyObject *memory = ib_memory_zeroed(self->state, geometry->nbytes);
-    if (memory != NULL) {
-        PyThreadState *thread = ib_bitmap_unlock(self, geometry->nbytes);
-        int rc = iova_bitmap_read(self->engine, ib_memory_bytes(memory), &report);
-        ib_bitmap_relock(thread);
-        if (rc < 0) {
-            ib_raise(self->state, geometry, rc, &report, 0, 0);
-            Py_CLEAR(memory);
-        }
+    uint8_t *bytes = ib_memory_bytes(memory);
+    if (ib_call_begin(&call, self, NULL, nbytes) < 0 ||
+        ib_call_answer(&call, iova_bitmap_read(self->engine, bytes, &call.report)) < 0) {
+        Py_CLEAR(memory);
     }
-    ib_bitmap_end(self);
     return memory;
 }
 
@@ -44,8 +39,8 @@ IB_METHOD_NOARGS(copy)
         return NULL;
     }
     struct ib_bitmap *copy =
-        ib_bitmap_over(Py_TYPE((PyObject *)self), self->state, iova_bitmap_geometry(self->engine),
-                       memory, iova_bitmap_window_pages(self->engine));
+        ib_bitmap_over(Py_TYPE((PyObject *)self), self->state, ib_bitmap_geometry(self), memory,
+                       iova_bitmap_window_pages(self->engine));
     Py_DECREF(memory);
     return (PyObject *)copy;
 }
@@ -119,7 +114,7 @@ const char ib_doc___reduce__[] =
 IB_METHOD_NOARGS(__reduce__)
 {
     (void)unused;
-    const struct iova_bitmap_geometry *geometry = iova_bitmap_geometry(self->engine);
+    const struct iova_bitmap_geometry *geometry = ib_bitmap_geometry(self);
     PyObject *memory = content(self);
     PyObject *bytes = memory == NULL ? NULL : PyBytes_FromObject(memory);
     PyObject *state = NULL;

@@ -4,7 +4,7 @@
  * The counts are taken at once, in one pass. Ranges are read from the two bitmaps when asked for,
  * so nothing is kept of memory that others write.
  */
-#include "python/module/binding.h"
+#include "python/bitmap/bitmap.h"
 
 struct diff {
     PyObject_HEAD struct ib_bitmap *now;
@@ -34,25 +34,18 @@ IB_METHOD(diff)
     static const struct ib_signature signature = {"diff", 1, 1, 1, names};
     PyObject *parsed[1];
     uint64_t counts[3];
-    struct iova_bitmap_report report;
+    struct ib_call call = {0};
 
     if (ib_parse(&signature, args, nargs, kwnames, parsed) < 0 ||
         ib_bitmap_check_type(self, parsed[0], "old") < 0) {
         return NULL;
     }
     struct ib_bitmap *old = (struct ib_bitmap *)parsed[0];
-    if (ib_bitmap_begin_same(self, old) < 0) {
+    if (ib_call_begin_same(&call, self, old) < 0) {
         return NULL;
     }
-    PyThreadState *thread =
-        ib_bitmap_unlock_both(self, old, iova_bitmap_geometry(self->engine)->nbytes);
-    int rc = iova_bitmap_count_both(self->engine, old->engine, counts, &report);
-    ib_bitmap_relock(thread);
-    if (rc < 0) {
-        ib_raise_query(self, rc, &report, 0, 0);
-    }
-    ib_bitmap_end_both(self, old);
-    if (rc < 0) {
+    int rc = iova_bitmap_count_both(self->engine, old->engine, counts, &call.report);
+    if (ib_call_answer(&call, rc) < 0) {
         return NULL;
     }
     allocfunc alloc = (allocfunc)PyType_GetSlot(self->state->diff_type, Py_tp_alloc);
@@ -71,20 +64,14 @@ static PyObject *rows(struct ib_bitmap *left, struct ib_bitmap *right,
                       enum iova_bitmap_operation operation)
 {
     struct iova_bitmap_ranges ranges;
-    struct iova_bitmap_report report;
+    struct ib_call call = {0};
 
-    if (ib_bitmap_begin_same(left, right) < 0) {
+    if (ib_call_begin_same(&call, left, right) < 0) {
         return NULL;
     }
-    PyThreadState *thread =
-        ib_bitmap_unlock_both(left, right, iova_bitmap_geometry(left->engine)->nbytes);
-    int rc = iova_bitmap_ranges_combined(left->engine, right->engine, operation, &ranges, &report);
-    ib_bitmap_relock(thread);
-    if (rc < 0) {
-        ib_raise_query(left, rc, &report, 0, 0);
-    }
-    ib_bitmap_end_both(left, right);
-    return rc < 0 ? NULL : ib_rows_array(left->state, &ranges);
+    int rc =
+        iova_bitmap_ranges_combined(left->engine, right->engine, operation, &ranges, &call.report);
+    return ib_call_answer(&call, rc) < 0 ? NULL : ib_rows_array(left->state, &ranges);
 }
 
 PyDoc_STRVAR(appeared_ranges_doc, "appeared_ranges($self, /)\n--\n\n"

@@ -2,14 +2,14 @@
  * harvest.c - what moves from one bitmap to rows or to another: read_and_clear, merge,
  * rescale.
  */
-#include "python/module/binding.h"
+#include "python/bitmap/bitmap.h"
 
 #include <errno.h>
 
 /* 0 where `into` can take what is harvested from self; -1 and an exception. */
 static int check_into(struct ib_bitmap *self, struct ib_bitmap *into)
 {
-    const struct iova_bitmap_geometry *geometry = iova_bitmap_geometry(self->engine);
+    const struct iova_bitmap_geometry *geometry = ib_bitmap_geometry(self);
     struct iova_bitmap_report none = {0};
 
     if (self == into) {
@@ -18,7 +18,7 @@ static int check_into(struct ib_bitmap *self, struct ib_bitmap *into)
     }
     int rc = iova_bitmap_check_range(into->engine, geometry->iova, geometry->length, 0);
     if (rc < 0) {
-        ib_raise(self->state, iova_bitmap_geometry(into->engine), rc, &none, geometry->iova,
+        ib_raise(self->state, ib_bitmap_geometry(into), rc, &none, geometry->iova,
                  geometry->length);
         return -1;
     }
@@ -26,21 +26,16 @@ static int check_into(struct ib_bitmap *self, struct ib_bitmap *into)
 }
 
 static PyObject *move_into(struct ib_bitmap *self, struct ib_bitmap *into, uint64_t iova,
-                           uint64_t length)
+                           uint64_t length, unsigned flags)
 {
-    struct iova_bitmap_report report;
+    struct ib_call call = {.iova = iova, .length = length};
 
-    if (check_into(self, into) < 0) {
+    if (ib_bitmap_check(into) < 0 || check_into(self, into) < 0 ||
+        ib_call_begin(&call, self, into, ib_bitmap_bytes(self, length)) < 0) {
         return NULL;
     }
-    PyThreadState *thread =
-        ib_bitmap_unlock_both(self, into, iova_bitmap_geometry(self->engine)->nbytes);
-    int rc = iova_bitmap_move_into(self->engine, iova, length, 0, into->engine, &report);
-    ib_bitmap_relock(thread);
-    if (rc < 0) {
-        return ib_raise(self->state, iova_bitmap_geometry(self->engine), rc, &report, iova, length);
-    }
-    return ib_none();
+    int rc = iova_bitmap_move_into(self->engine, iova, length, flags, into->engine, &call.report);
+    return ib_call_end(&call, rc) < 0 ? NULL : ib_none();
 }
 
 /* The rows as an array, which takes them over; without memory for that they stay. */
@@ -82,16 +77,17 @@ static void undo_harvest(struct ib_bitmap *self, struct iova_bitmap_ranges *rang
     ib_put_exception(pending, NULL);
 }
 
-static PyObject *harvest(struct ib_bitmap *self, uint64_t iova, uint64_t length)
+/* Between begin and end: what cannot be handed out is put back. */
+static PyObject *harvest(struct ib_bitmap *self, uint64_t iova, uint64_t length, unsigned flags)
 {
+    struct ib_call call = {.iova = iova, .length = length};
     struct iova_bitmap_ranges ranges = {0};
-    struct iova_bitmap_report report;
-    PyThreadState *thread = ib_bitmap_unlock(self, iova_bitmap_geometry(self->engine)->nbytes);
-    int rc = iova_bitmap_read_and_clear(self->engine, iova, length, 0, &ranges, &report);
 
-    ib_bitmap_relock(thread);
-    if (rc < 0) {
-        ib_raise_query(self, rc, &report, iova, length);
+    if (ib_call_begin(&call, self, NULL, ib_bitmap_bytes(self, length)) < 0) {
+        return NULL;
+    }
+    int rc = iova_bitmap_read_and_clear(self->engine, iova, length, flags, &ranges, &call.report);
+    if (ib_call_answer(&call, rc) < 0) {
         if (ranges.rows != NULL) {
             undo_harvest(self, &ranges, false);
         }
@@ -105,7 +101,7 @@ static PyObject *harvest(struct ib_bitmap *self, uint64_t iova, uint64_t length)
 }
 
 const char ib_doc_read_and_clear[] =
-    "read_and_clear($self, /, iova=None, length=None, *, into=None)\n--\n\n"
+    "read_and_clear($self, /, iova=None, length=None, *, into=None, exclusive=False)\n--\n\n"
     "The dirty runs, as ranges() gives them, which are clean afterwards.\n\n"
     "Each word is taken atomically: a mark made meanwhile by anyone is in this harvest, or left\n"
     "for the next one.\n\n"
@@ -116,7 +112,10 @@ const char ib_doc_read_and_clear[] =
     "    a length left out reaches to the end.\n"
     "into : IOVABitmap, optional\n"
     "    A bitmap of any page size that covers this one's range: it is marked, and None returned.\n"
-    "    Pages that the part touches are marked whole, as they are cleared whole.\n\n"
+    "    Pages that the part touches are marked whole, as they are cleared whole.\n"
+    "exclusive : bool\n"
+    "    You say that nobody else marks this bitmap's memory concurrently, nor that of `into`:\n"
+    "    plain stores may be used.\n\n"
     "Raises\n"
     "------\n"
     "IOVARangeError\n"
@@ -127,74 +126,71 @@ const char ib_doc_read_and_clear[] =
 
 IB_METHOD(read_and_clear)
 {
-    static const char *const names[] = {"iova", "length", "into"};
-    static const struct ib_signature signature = {"read_and_clear", 0, 2, 3, names};
-    PyObject *parsed[3], *result = NULL;
+    static const char *const names[] = {"iova", "length", "into", "exclusive"};
+    static const struct ib_signature signature = {"read_and_clear", 0, 2, 4, names};
+    PyObject *parsed[4];
     uint64_t iova, length;
+    unsigned flags = 0;
 
     if (ib_parse(&signature, args, nargs, kwnames, parsed) < 0) {
         return NULL;
     }
-    if (parsed[2] == Py_None) {
-        parsed[2] = NULL;
-    }
-    if (parsed[2] != NULL && ib_bitmap_check_type(self, parsed[2], "into") < 0) {
+    PyObject *into = parsed[2] == Py_None ? NULL : parsed[2];
+    if ((into != NULL && ib_bitmap_check_type(self, into, "into") < 0) ||
+        ib_flag(parsed[3], IOVA_BITMAP_EXCLUSIVE, &flags) < 0 ||
+        ib_bitmap_optional_range(self, parsed[0], parsed[1], &iova, &length) < 0) {
         return NULL;
     }
-    struct ib_bitmap *into = (struct ib_bitmap *)parsed[2];
-    if (ib_bitmap_begin_both(self, into) < 0) {
+    if (into != NULL) {
+        return move_into(self, (struct ib_bitmap *)into, iova, length, flags);
+    }
+    if (ib_bitmap_begin(self) < 0) {
         return NULL;
     }
-    if (ib_bitmap_optional_range(self, parsed[0], parsed[1], &iova, &length) == 0) {
-        result = into != NULL ? move_into(self, into, iova, length) : harvest(self, iova, length);
-    }
-    ib_bitmap_end_both(self, into);
-    return result;
+    PyObject *rows = harvest(self, iova, length, flags);
+    ib_bitmap_end(self);
+    return rows;
 }
 
 /* Marks in self what is dirty in other: pages marked for the first time, or -1. */
-static int merge(struct ib_bitmap *self, struct ib_bitmap *other, uint64_t *newly)
+static int merge(struct ib_bitmap *self, struct ib_bitmap *other, unsigned flags, uint64_t *newly)
 {
-    struct iova_bitmap_report report;
-    PyThreadState *thread =
-        ib_bitmap_unlock_both(self, other, iova_bitmap_geometry(other->engine)->nbytes);
-    int rc = iova_bitmap_merge(self->engine, other->engine, 0, &report);
+    struct ib_call call = {0};
 
-    ib_bitmap_relock(thread);
-    if (rc < 0) {
-        ib_raise(self->state, iova_bitmap_geometry(self->engine), rc, &report, 0, 0);
+    if (ib_call_begin(&call, self, other, ib_bitmap_geometry(other)->nbytes) < 0) {
         return -1;
     }
-    *newly = report.pages;
-    return 0;
+    int rc = self == other ? 0 : iova_bitmap_merge(self->engine, other->engine, flags, &call.report);
+    *newly = call.report.pages;
+    return ib_call_end(&call, rc);
 }
 
 const char ib_doc_merge[] =
-    "merge($self, /, other)\n--\n\n"
+    "merge($self, /, other, *, exclusive=False)\n--\n\n"
     "Mark each page that a dirty page of `other` overlaps; return how many were clean before.\n\n"
-    "The geometries may differ in everything; what lies outside of this bitmap is left out.\n\n"
+    "The geometries may differ in everything; what lies outside of this bitmap is left out. With\n"
+    "exclusive=True you say that nobody else marks this bitmap's memory concurrently: plain "
+    "stores\n"
+    "may be used.\n\n"
     "Raises\n"
     "------\n"
     "PinError\n    What other has from its iova on was not merged.\n";
 
 IB_METHOD(merge)
 {
-    static const char *const names[] = {"other"};
-    static const struct ib_signature signature = {"merge", 1, 1, 1, names};
-    PyObject *parsed[1];
-    uint64_t newly = 0;
+    static const char *const names[] = {"other", "exclusive"};
+    static const struct ib_signature signature = {"merge", 1, 1, 2, names};
+    PyObject *parsed[2];
+    uint64_t newly;
+    unsigned flags = 0;
 
     if (ib_parse(&signature, args, nargs, kwnames, parsed) < 0 ||
-        ib_bitmap_check_type(self, parsed[0], "other") < 0) {
+        ib_bitmap_check_type(self, parsed[0], "other") < 0 ||
+        ib_flag(parsed[1], IOVA_BITMAP_EXCLUSIVE, &flags) < 0 ||
+        merge(self, (struct ib_bitmap *)parsed[0], flags, &newly) < 0) {
         return NULL;
     }
-    struct ib_bitmap *other = (struct ib_bitmap *)parsed[0];
-    if (ib_bitmap_begin_both(self, other) < 0) {
-        return NULL;
-    }
-    int rc = self == other ? 0 : merge(self, other, &newly);
-    ib_bitmap_end_both(self, other);
-    return rc < 0 ? NULL : PyLong_FromUnsignedLongLong(newly);
+    return PyLong_FromUnsignedLongLong(newly);
 }
 
 const char ib_doc_rescale[] =
@@ -210,7 +206,7 @@ IB_METHOD(rescale)
 {
     static const char *const names[] = {"page_size"};
     static const struct ib_signature signature = {"rescale", 1, 1, 1, names};
-    const struct iova_bitmap_geometry *old = iova_bitmap_geometry(self->engine);
+    const struct iova_bitmap_geometry *old = ib_bitmap_geometry(self);
     struct iova_bitmap_geometry geometry;
     PyObject *parsed[1];
     uint64_t page_size, newly;
@@ -224,19 +220,16 @@ IB_METHOD(rescale)
         ib_raise_geometry(rc, old->iova, old->length, page_size);
         return NULL;
     }
-    if (ib_bitmap_begin(self) < 0) {
-        return NULL;
-    }
-    PyObject *memory = ib_memory_zeroed(self->state, geometry.nbytes);
+    PyObject *memory =
+        ib_bitmap_check(self) < 0 ? NULL : ib_memory_zeroed(self->state, geometry.nbytes);
     struct ib_bitmap *scaled = NULL;
     if (memory != NULL) {
         scaled = ib_bitmap_over(Py_TYPE((PyObject *)self), self->state, &geometry, memory,
                                 iova_bitmap_window_pages(self->engine));
         Py_DECREF(memory);
     }
-    if (scaled != NULL && merge(scaled, self, &newly) < 0) {
+    if (scaled != NULL && merge(scaled, self, 0, &newly) < 0) {
         Py_CLEAR(scaled);
     }
-    ib_bitmap_end(self);
     return (PyObject *)scaled;
 }

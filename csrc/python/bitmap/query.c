@@ -2,22 +2,14 @@
  * query.c - questions whose answer is a number or a page: test, count, any, all, find_dirty,
  * find_clean, count_ranges, histogram.
  */
-#include "python/module/binding.h"
+#include "python/bitmap/bitmap.h"
 
 #include <errno.h>
-
-/* A read records nothing: its PinError's `newly` is 0, whatever it had counted. */
-PyObject *ib_raise_query(struct ib_bitmap *self, int rc, struct iova_bitmap_report *report,
-                         uint64_t iova, uint64_t length)
-{
-    report->pages = 0;
-    return ib_raise(self->state, iova_bitmap_geometry(self->engine), rc, report, iova, length);
-}
 
 /* 1 where an int is the end of a range that ends at 2**64, which is no address; else 0, or -1. */
 static int is_end(struct ib_bitmap *self, PyObject *object)
 {
-    if (!PyLong_Check(object) || iova_bitmap_geometry(self->engine)->last != UINT64_MAX) {
+    if (!PyLong_Check(object) || ib_bitmap_geometry(self)->last != UINT64_MAX) {
         return 0;
     }
     PyObject *end = PyObject_GetAttrString((PyObject *)self, "end");
@@ -29,8 +21,11 @@ static int is_end(struct ib_bitmap *self, PyObject *object)
 int ib_bitmap_optional_range(struct ib_bitmap *self, PyObject *iova_object, PyObject *length_object,
                              uint64_t *iova, uint64_t *length)
 {
-    const struct iova_bitmap_geometry *geometry = iova_bitmap_geometry(self->engine);
+    const struct iova_bitmap_geometry *geometry = ib_bitmap_geometry(self);
 
+    if (ib_bitmap_check(self) < 0) {
+        return -1;
+    }
     *iova = geometry->iova;
     *length = 0;
     bool to_end = length_object == NULL || length_object == Py_None;
@@ -65,20 +60,15 @@ IB_METHOD(test)
 {
     static const char *const names[] = {"iova"};
     static const struct ib_signature signature = {"test", 1, 1, 1, names};
+    struct ib_call call = {.length = 1};
     PyObject *parsed[1];
-    uint64_t iova;
-    struct iova_bitmap_report report;
 
     if (ib_parse(&signature, args, nargs, kwnames, parsed) < 0 ||
-        ib_u64(parsed[0], "iova", &iova) < 0 || ib_bitmap_begin(self) < 0) {
+        ib_u64(parsed[0], "iova", &call.iova) < 0 || ib_call_begin(&call, self, NULL, 0) < 0) {
         return NULL;
     }
-    int rc = iova_bitmap_count(self->engine, iova, 1, 0, &report);
-    if (rc < 0) {
-        ib_raise_query(self, rc, &report, iova, 1);
-    }
-    ib_bitmap_end(self);
-    return rc < 0 ? NULL : PyBool_FromLong(report.pages != 0);
+    int rc = iova_bitmap_count(self->engine, call.iova, 1, 0, &call.report);
+    return ib_call_answer(&call, rc) < 0 ? NULL : PyBool_FromLong(call.report.pages != 0);
 }
 
 /* What an engine call answers: its result, and the number in report->pages or *found. */
@@ -105,24 +95,14 @@ static int count_ranges_question(struct iova_bitmap *engine, uint64_t iova, uint
 static int ask(struct ib_bitmap *self, PyObject *iova_object, PyObject *length_object,
                question engine_call, unsigned flags, uint64_t *found)
 {
-    uint64_t iova, length;
-    struct iova_bitmap_report report;
+    struct ib_call call;
 
-    if (ib_bitmap_begin(self) < 0) {
+    if (ib_bitmap_optional_range(self, iova_object, length_object, &call.iova, &call.length) < 0 ||
+        ib_call_begin(&call, self, NULL, ib_bitmap_bytes(self, call.length)) < 0) {
         return -1;
     }
-    int rc = ib_bitmap_optional_range(self, iova_object, length_object, &iova, &length);
-    if (rc == 0) {
-        PyThreadState *thread =
-            ib_bitmap_unlock(self, length >> iova_bitmap_geometry(self->engine)->pgshift >> 3);
-        rc = engine_call(self->engine, iova, length, flags, found, &report);
-        ib_bitmap_relock(thread);
-        if (rc < 0) {
-            ib_raise_query(self, rc, &report, iova, length);
-        }
-    }
-    ib_bitmap_end(self);
-    return rc < 0 ? -1 : rc;
+    return ib_call_answer(
+        &call, engine_call(self->engine, call.iova, call.length, flags, found, &call.report));
 }
 
 static const char *const range_names[] = {"iova", "length"};
@@ -251,9 +231,9 @@ IB_METHOD(histogram)
 {
     static const char *const names[] = {"bins"};
     static const struct ib_signature signature = {"histogram", 1, 1, 1, names};
-    PyObject *parsed[1], *array = NULL;
+    struct ib_call call = {0};
+    PyObject *parsed[1];
     uint64_t bins;
-    struct iova_bitmap_report report;
 
     if (ib_parse(&signature, args, nargs, kwnames, parsed) < 0 ||
         ib_u64(parsed[0], "bins", &bins) < 0) {
@@ -264,19 +244,16 @@ IB_METHOD(histogram)
                      PY_SSIZE_T_MAX / (Py_ssize_t)sizeof(uint64_t), (unsigned long long)bins);
         return NULL;
     }
-    if (ib_bitmap_begin(self) < 0) {
+    PyObject *memory =
+        ib_bitmap_check(self) < 0 ? NULL : ib_memory_zeroed(self->state, bins * sizeof(uint64_t));
+    if (memory == NULL) {
         return NULL;
     }
-    PyObject *memory = ib_memory_zeroed(self->state, bins * sizeof(uint64_t));
-    if (memory != NULL) {
-        PyThreadState *thread = ib_bitmap_unlock(self, iova_bitmap_geometry(self->engine)->nbytes);
-        int rc = iova_bitmap_histogram(self->engine, bins,
-                                       (uint64_t *)(void *)ib_memory_bytes(memory), &report);
-        ib_bitmap_relock(thread);
-        array = rc < 0 ? ib_raise_query(self, rc, &report, 0, 0)
-                       : ib_array(self->state, memory, "=i8", bins, 0);
-        Py_DECREF(memory);
+    uint64_t *counts = (uint64_t *)(void *)ib_memory_bytes(memory);
+    if (ib_call_begin(&call, self, NULL, ib_bitmap_geometry(self)->nbytes) < 0 ||
+        ib_call_answer(&call, iova_bitmap_histogram(self->engine, bins, counts, &call.report)) <
+            0) {
+        Py_CLEAR(memory);
     }
-    ib_bitmap_end(self);
-    return array;
+    return ib_array_of(self->state, memory, "=i8", bins, 0);
 }

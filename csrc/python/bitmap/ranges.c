@@ -1,7 +1,7 @@
 /*
  * ranges.c - questions whose answer is an array: ranges, iter_ranges, pages.
  */
-#include "python/module/binding.h"
+#include "python/bitmap/bitmap.h"
 
 #include <errno.h>
 
@@ -9,10 +9,8 @@ PyObject *ib_rows_array(struct ib_state *state, struct iova_bitmap_ranges *range
 {
     PyObject *memory = ib_memory_adopt(state, ranges->rows, ranges->count * sizeof(*ranges->rows),
                                        iova_bitmap_rows_free);
-    PyObject *array = memory == NULL ? NULL : ib_array(state, memory, "=u8", ranges->count, 2);
 
-    Py_XDECREF(memory);
-    return array;
+    return ib_array_of(state, memory, "=u8", ranges->count, 2);
 }
 
 /* Whether the buffer is an array of rows, as the engine writes them. -1 and BufferError. */
@@ -63,23 +61,24 @@ static PyObject *filled(PyObject *out, uint64_t count)
     return part;
 }
 
-/* Runs the engine between begin and end. 0 or -1. */
+/* Runs the engine. 0 or -1. */
 static int extract(struct ib_bitmap *self, uint64_t iova, uint64_t length, unsigned flags,
                    struct iova_bitmap_ranges *ranges)
 {
-    struct iova_bitmap_report report;
-    PyThreadState *thread =
-        ib_bitmap_unlock(self, length >> iova_bitmap_geometry(self->engine)->pgshift >> 3);
-    int rc = iova_bitmap_ranges(self->engine, iova, length, flags, ranges, &report);
+    struct ib_call call = {.iova = iova, .length = length};
 
-    ib_bitmap_relock(thread);
-    if (rc == -ENOSPC && report.length == 0) {
+    if (ib_call_begin(&call, self, NULL, ib_bitmap_bytes(self, length)) < 0) {
+        return -1;
+    }
+    int rc = iova_bitmap_ranges(self->engine, iova, length, flags, ranges, &call.report);
+    bool no_room = rc == -ENOSPC && call.report.length == 0;
+    rc = ib_call_answer(&call, no_room ? 0 : rc);
+    if (no_room) {
         PyErr_Format(PyExc_ValueError, "out has room for %llu rows, %llu are needed",
                      (unsigned long long)ranges->capacity, (unsigned long long)ranges->count);
-    } else if (rc < 0) {
-        ib_raise_query(self, rc, &report, iova, length);
+        return -1;
     }
-    return rc < 0 ? -1 : 0;
+    return rc;
 }
 
 const char ib_doc_ranges[] =
@@ -121,17 +120,11 @@ IB_METHOD(ranges)
     }
     int dirty = parsed[2] == NULL ? 1 : PyObject_IsTrue(parsed[2]);
     PyObject *out = parsed[3] == Py_None ? NULL : parsed[3];
-    if (dirty < 0 || ib_bitmap_begin(self) < 0) {
+    if (dirty < 0 || ib_bitmap_optional_range(self, parsed[0], parsed[1], &iova, &length) < 0 ||
+        (out != NULL && out_rows(out, &view, &ranges) < 0)) {
         return NULL;
     }
-    int rc = ib_bitmap_optional_range(self, parsed[0], parsed[1], &iova, &length);
-    if (rc == 0 && out != NULL) {
-        rc = out_rows(out, &view, &ranges);
-    }
-    if (rc == 0) {
-        rc = extract(self, iova, length, dirty ? 0 : IOVA_BITMAP_CLEAN, &ranges);
-    }
-    ib_bitmap_end(self);
+    int rc = extract(self, iova, length, dirty ? 0 : IOVA_BITMAP_CLEAN, &ranges);
     if (view.obj != NULL) {
         PyBuffer_Release(&view);
     }
@@ -151,31 +144,22 @@ IB_METHOD(pages)
     static const char *const names[] = {"iova", "length"};
     static const struct ib_signature signature = {"pages", 0, 2, 2, names};
     PyObject *parsed[2];
-    uint64_t iova, length, count = 0, *pages = NULL;
-    struct iova_bitmap_report report;
+    uint64_t count = 0, *pages = NULL;
+    struct ib_call call;
 
-    if (ib_parse(&signature, args, nargs, kwnames, parsed) < 0 || ib_bitmap_begin(self) < 0) {
+    if (ib_parse(&signature, args, nargs, kwnames, parsed) < 0 ||
+        ib_bitmap_optional_range(self, parsed[0], parsed[1], &call.iova, &call.length) < 0 ||
+        ib_call_begin(&call, self, NULL, ib_bitmap_bytes(self, call.length)) < 0) {
         return NULL;
     }
-    int rc = ib_bitmap_optional_range(self, parsed[0], parsed[1], &iova, &length);
-    if (rc == 0) {
-        PyThreadState *thread =
-            ib_bitmap_unlock(self, length >> iova_bitmap_geometry(self->engine)->pgshift >> 3);
-        rc = iova_bitmap_pages(self->engine, iova, length, 0, &pages, &count, &report);
-        ib_bitmap_relock(thread);
-        if (rc < 0) {
-            ib_raise_query(self, rc, &report, iova, length);
-        }
-    }
-    ib_bitmap_end(self);
-    if (rc < 0) {
+    int rc =
+        iova_bitmap_pages(self->engine, call.iova, call.length, 0, &pages, &count, &call.report);
+    if (ib_call_answer(&call, rc) < 0) {
         return NULL;
     }
     PyObject *memory =
         ib_memory_adopt(self->state, pages, count * sizeof(*pages), iova_bitmap_rows_free);
-    PyObject *array = memory == NULL ? NULL : ib_array(self->state, memory, "=u8", count, 0);
-    Py_XDECREF(memory);
-    return array;
+    return ib_array_of(self->state, memory, "=u8", count, 0);
 }
 
 /* ---- iter_ranges() ---- */
@@ -218,7 +202,7 @@ IB_METHOD(iter_ranges)
     struct iova_bitmap_report none = {0};
     int rc = iova_bitmap_check_range(self->engine, iova, length, 0);
     if (rc < 0) { /* here, not at the first step */
-        return ib_raise_query(self, rc, &none, iova, length);
+        return ib_raise(self->state, ib_bitmap_geometry(self), rc, &none, iova, length);
     }
     PyTypeObject *type = self->state->range_iterator_type;
     allocfunc alloc = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
@@ -236,7 +220,7 @@ IB_METHOD(iter_ranges)
 /* At most a batch of rows in memory of their own, into ranges. 0 or -1. */
 static int next_batch(struct range_iterator *self, struct iova_bitmap_ranges *ranges)
 {
-    uint64_t pages = (self->length >> iova_bitmap_geometry(self->bitmap->engine)->pgshift) + 2;
+    uint64_t pages = (self->length >> ib_bitmap_geometry(self->bitmap)->pgshift) + 2;
     uint64_t most = pages / 2 + 1; /* runs there can be */
 
     ranges->capacity = most < self->batch ? most : self->batch;
@@ -245,12 +229,7 @@ static int next_batch(struct range_iterator *self, struct iova_bitmap_ranges *ra
         PyErr_NoMemory();
         return -1;
     }
-    if (ib_bitmap_begin(self->bitmap) < 0) {
-        return -1;
-    }
-    int rc = extract(self->bitmap, self->next, self->length, self->flags, ranges);
-    ib_bitmap_end(self->bitmap);
-    return rc;
+    return extract(self->bitmap, self->next, self->length, self->flags, ranges);
 }
 
 static PyObject *next_array(struct range_iterator *self)
@@ -275,9 +254,7 @@ static PyObject *next_array(struct range_iterator *self)
     struct ib_state *state = self->bitmap->state;
     PyObject *memory = ib_memory_adopt(state, rows != NULL ? rows : ranges.rows,
                                        ranges.count * sizeof(*ranges.rows), PyMem_Free);
-    PyObject *array = memory == NULL ? NULL : ib_array(state, memory, "=u8", ranges.count, 2);
-    Py_XDECREF(memory);
-    return array;
+    return ib_array_of(state, memory, "=u8", ranges.count, 2);
 }
 
 /* One call at a time, as with a generator: each row comes once. */

@@ -3,7 +3,7 @@
  *
  * The text is the kernel's list form, "0-22,64-97": bits counted from the base.
  */
-#include "python/module/binding.h"
+#include "python/bitmap/bitmap.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -39,25 +39,6 @@ static PyObject *list_text(const struct iova_bitmap_geometry *geometry,
     return result;
 }
 
-/* The text, between begin and end; NULL and an exception. */
-static PyObject *to_text(struct ib_bitmap *self)
-{
-    const struct iova_bitmap_geometry *geometry = iova_bitmap_geometry(self->engine);
-    struct iova_bitmap_ranges ranges = {0};
-    struct iova_bitmap_report report;
-    PyThreadState *thread = ib_bitmap_unlock(self, geometry->nbytes);
-    int rc =
-        iova_bitmap_ranges(self->engine, geometry->iova, geometry->length, 0, &ranges, &report);
-
-    ib_bitmap_relock(thread);
-    if (rc < 0) {
-        return ib_raise_query(self, rc, &report, 0, 0);
-    }
-    PyObject *text = list_text(geometry, &ranges);
-    iova_bitmap_rows_free(ranges.rows);
-    return text;
-}
-
 const char ib_doc_to_text[] =
     "to_text($self, /)\n--\n\n"
     "The dirty bits, counted from the base, as the kernel lists bits: '0-22,64-97'.\n\n"
@@ -67,12 +48,21 @@ const char ib_doc_to_text[] =
 
 IB_METHOD_NOARGS(to_text)
 {
+    const struct iova_bitmap_geometry *geometry = ib_bitmap_geometry(self);
+    struct iova_bitmap_ranges ranges = {0};
+    struct ib_call call = {0};
     (void)unused;
-    if (ib_bitmap_begin(self) < 0) {
+
+    if (ib_call_begin(&call, self, NULL, geometry->nbytes) < 0) {
         return NULL;
     }
-    PyObject *text = to_text(self);
-    ib_bitmap_end(self);
+    int rc = iova_bitmap_ranges(self->engine, geometry->iova, geometry->length, 0, &ranges,
+                                &call.report);
+    if (ib_call_answer(&call, rc) < 0) {
+        return NULL;
+    }
+    PyObject *text = list_text(geometry, &ranges);
+    iova_bitmap_rows_free(ranges.rows);
     return text;
 }
 
@@ -102,7 +92,7 @@ static void skip_space(const char **at)
 /* Marks one run of the text at *at. 0 or -1 and ValueError. */
 static int mark_run(struct ib_bitmap *bitmap, const char *text, const char **at)
 {
-    const struct iova_bitmap_geometry *geometry = iova_bitmap_geometry(bitmap->engine);
+    const struct iova_bitmap_geometry *geometry = ib_bitmap_geometry(bitmap);
     Py_ssize_t place = *at - text;
     uint64_t first, last;
 
@@ -212,37 +202,35 @@ enum { REPR_BYTES = 1 << 16, REPR_RANGES = 16 };
 /* A call that makes the same bitmap, where that is short; NULL without an exception where not. */
 static PyObject *repr_as_call(struct ib_bitmap *self)
 {
-    const struct iova_bitmap_geometry *geometry = iova_bitmap_geometry(self->engine);
-    struct iova_bitmap_report report;
-    PyObject *repr = NULL;
+    const struct iova_bitmap_geometry *geometry = ib_bitmap_geometry(self);
+    struct ib_call call = {0};
     char numbers[80];
 
     /* A look must not call into a pin object. */
-    if (ib_bitmap_is_freed(self) || geometry->nbytes > REPR_BYTES || !PyUnicode_Check(self->pin)) {
+    if (geometry->nbytes > REPR_BYTES || ib_bitmap_is_freed(self) ||
+        ib_bitmap_has_pin_object(self) || ib_call_begin(&call, self, NULL, 0) < 0) {
         return NULL;
     }
-    if (ib_bitmap_begin(self) < 0) { /* freed this very moment */
-        PyErr_Clear();
+    int rc =
+        iova_bitmap_count_ranges(self->engine, geometry->iova, geometry->length, 0, &call.report);
+    if (ib_call_answer(&call, rc) < 0 || call.report.pages > REPR_RANGES) {
         return NULL;
     }
-    if (iova_bitmap_count_ranges(self->engine, geometry->iova, geometry->length, 0, &report) == 0 &&
-        report.pages <= REPR_RANGES) {
-        PyObject *text = to_text(self);
-        PyOS_snprintf(numbers, sizeof(numbers), "0x%llx, 0x%llx, %llu",
-                      (unsigned long long)geometry->iova, (unsigned long long)geometry->length,
-                      (unsigned long long)geometry->page_size);
-        if (text != NULL) {
-            repr = PyUnicode_FromFormat("IOVABitmap.from_text(\"%U\", %s)", text, numbers);
-            Py_DECREF(text);
-        }
+    PyObject *text = ib_bitmap_to_text(self, NULL);
+    if (text == NULL) {
+        return NULL;
     }
-    ib_bitmap_end(self);
+    PyOS_snprintf(numbers, sizeof(numbers), "0x%llx, 0x%llx, %llu",
+                  (unsigned long long)geometry->iova, (unsigned long long)geometry->length,
+                  (unsigned long long)geometry->page_size);
+    PyObject *repr = PyUnicode_FromFormat("IOVABitmap.from_text(\"%U\", %s)", text, numbers);
+    Py_DECREF(text);
     return repr;
 }
 
 PyObject *ib_bitmap_repr(struct ib_bitmap *self)
 {
-    const struct iova_bitmap_geometry *geometry = iova_bitmap_geometry(self->engine);
+    const struct iova_bitmap_geometry *geometry = ib_bitmap_geometry(self);
     PyObject *repr = repr_as_call(self);
     char start[24], end[24];
 
@@ -250,8 +238,8 @@ PyObject *ib_bitmap_repr(struct ib_bitmap *self)
         return repr;
     }
     if (PyErr_Occurred()) {
-        if (!PyErr_ExceptionMatches(self->state->pin_error)) {
-            return NULL;
+        if (!PyErr_ExceptionMatches(self->state->pin_error) && !ib_bitmap_is_freed(self)) {
+            return NULL; /* else freed this very moment */
         }
         PyErr_Clear();
     }

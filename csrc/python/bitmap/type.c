@@ -4,7 +4,7 @@
  *
  * All work is done in __new__: a geometry never changes, so calling __init__ again changes nothing.
  */
-#include "python/module/binding.h"
+#include "python/bitmap/bitmap.h"
 
 #include <string.h>
 
@@ -220,23 +220,18 @@ static void bitmap_dealloc(struct ib_bitmap *self)
 
 /* ---- attributes ---- */
 
-static const struct iova_bitmap_geometry *geometry_of(struct ib_bitmap *self)
-{
-    return iova_bitmap_geometry(self->engine);
-}
-
 /* The closure is the offset of a uint64_t in the geometry. */
 static PyObject *get_geometry(struct ib_bitmap *self, void *closure)
 {
     uint64_t value;
-    memcpy(&value, (const char *)geometry_of(self) + (uintptr_t)closure, sizeof(value));
+    memcpy(&value, (const char *)ib_bitmap_geometry(self) + (uintptr_t)closure, sizeof(value));
     return PyLong_FromUnsignedLongLong(value);
 }
 
 static PyObject *get_end(struct ib_bitmap *self, void *closure)
 {
     (void)closure;
-    PyObject *last = PyLong_FromUnsignedLongLong(geometry_of(self)->last);
+    PyObject *last = PyLong_FromUnsignedLongLong(ib_bitmap_geometry(self)->last);
     PyObject *one = PyLong_FromLong(1);
     PyObject *end = last != NULL && one != NULL ? PyNumber_Add(last, one) : NULL;
 
@@ -248,7 +243,7 @@ static PyObject *get_end(struct ib_bitmap *self, void *closure)
 static PyObject *get_pgshift(struct ib_bitmap *self, void *closure)
 {
     (void)closure;
-    return PyLong_FromLong((long)geometry_of(self)->pgshift);
+    return PyLong_FromLong((long)ib_bitmap_geometry(self)->pgshift);
 }
 
 static PyObject *get_window_pages(struct ib_bitmap *self, void *closure)
@@ -282,20 +277,15 @@ PyObject *ib_window(struct ib_state *state, const struct iova_bitmap_window *win
 
 static PyObject *get_window(struct ib_bitmap *self, void *closure)
 {
-    struct iova_bitmap_window window = {0};
-    struct ib_turn turn;
+    struct ib_call call = {0};
     (void)closure;
 
-    if (ib_bitmap_begin(self) < 0) {
+    if (ib_call_begin_present(&call, self) < 0) {
         return NULL;
     }
-    int rc = ib_turn_begin(&turn, self, 0);
-    if (rc == 0) {
-        window = *iova_bitmap_present_window(self->engine);
-        ib_turn_end(&turn);
-    }
-    ib_bitmap_end(self);
-    return rc < 0 ? NULL : ib_window(self->state, &window);
+    struct iova_bitmap_window window = *iova_bitmap_present_window(self->engine);
+    ib_call_end(&call, 0);
+    return ib_window(self->state, &window);
 }
 
 static PyObject *get_stats(struct ib_bitmap *self, void *closure)

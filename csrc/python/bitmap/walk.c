@@ -1,71 +1,69 @@
 /*
  * walk.c - walking windows: for_each, and windows() with its iterator.
  */
-#include "python/module/binding.h"
+#include "python/bitmap/bitmap.h"
 
 #include <errno.h>
 
 /* One for_each call; what its callback returned last, where that ends the walk. */
 struct walk {
-    struct ib_bitmap *bitmap;
+    struct ib_call call;
     PyObject *fn;
     PyObject *opaque;
-    PyObject *stopped;    /* an int other than 0, or NULL */
-    struct ib_turn *turn; /* where windows are walked, else NULL; not the callback's */
-    bool has_turn;
+    PyObject *stopped; /* an int other than 0, or NULL */
 };
 
-/* The engine goes on in the present window: 0, or -1 and an exception. */
-static int take_turn(struct walk *walk)
+/* Whether a callback's result ends the walk: by its value, and not by what a subclass of int says
+ * of its truth. -1 and an exception. */
+static int is_end(PyObject *result)
 {
-    if (walk->turn != NULL && ib_turn_begin(walk->turn, walk->bitmap, 0) < 0) {
+    int overflow = 0;
+
+    if (result == Py_None) {
+        return 0;
+    }
+    if (!PyLong_Check(result)) {
+        PyErr_Format(PyExc_TypeError, "the callback must return None or an int, not %R",
+                     Py_TYPE(result));
         return -1;
     }
-    walk->has_turn = walk->turn != NULL;
-    return 0;
-}
-
-static void give_turn(struct walk *walk)
-{
-    if (walk->has_turn) {
-        ib_turn_end(walk->turn);
-        walk->has_turn = false;
-    }
+    return PyLong_AsLongLongAndOverflow(result, &overflow) != 0 || overflow != 0;
 }
 
 /* 0 to go on; else the walk ends, with walk->stopped or an exception. */
-static int call(struct iova_bitmap *engine, uint64_t iova, uint64_t length, void *opaque)
+static int call_back(struct walk *walk, uint64_t iova, uint64_t length)
 {
-    struct walk *walk = opaque;
-
-    give_turn(walk);
+    struct ib_bitmap *self = walk->call.bitmap;
     PyObject *result =
-        PyObject_CallFunction(walk->fn, "OKKO", (PyObject *)walk->bitmap, (unsigned long long)iova,
+        PyObject_CallFunction(walk->fn, "OKKO", (PyObject *)self, (unsigned long long)iova,
                               (unsigned long long)length, walk->opaque);
-    if (result == NULL) {
-        return -ECANCELED;
-    }
-    if (result != Py_None && !PyLong_Check(result)) {
-        PyErr_Format(PyExc_TypeError, "the callback must return None or an int, not %R",
-                     Py_TYPE(result));
-        Py_DECREF(result);
-        return -ECANCELED;
-    }
-    int overflow = 0; /* the value, and not what a subclass says of its truth */
-    if (result != Py_None &&
-        (PyLong_AsLongLongAndOverflow(result, &overflow) != 0 || overflow != 0)) {
+    int end = result == NULL ? -1 : is_end(result);
+
+    if (end > 0) {
         walk->stopped = result;
         return 1;
     }
-    Py_DECREF(result);
-    if (iova + (length - 1) == iova_bitmap_geometry(engine)->last) {
-        return 0;
-    }
-    if (PyErr_CheckSignals() < 0) { /* a callback in C asks for none */
+    Py_XDECREF(result);
+    if (end < 0) {
         return -ECANCELED;
     }
-    /* It may have been freed meanwhile. */
-    return ib_bitmap_check(walk->bitmap) < 0 || take_turn(walk) < 0 ? -ECANCELED : 0;
+    if (iova + (length - 1) == ib_bitmap_geometry(self)->last) {
+        return 0;
+    }
+    /* A callback in C answers no signals; and it may have freed the bitmap. */
+    return PyErr_CheckSignals() < 0 || ib_bitmap_check(self) < 0 ? -ECANCELED : 0;
+}
+
+/* The engine's: the callback does not have the present window. */
+static int call(struct iova_bitmap *engine, uint64_t iova, uint64_t length, void *opaque)
+{
+    struct walk *walk = opaque;
+    (void)engine;
+
+    ib_present_end(&walk->call.present);
+    int rc = call_back(walk, iova, length);
+    ib_present_begin(&walk->call.present, walk->call.bitmap);
+    return rc;
 }
 
 const char ib_doc_for_each[] =
@@ -97,7 +95,6 @@ IB_METHOD(for_each)
     static const char *const names[] = {"fn", "opaque", "by_window"};
     static const struct ib_signature signature = {"for_each", 1, 2, 3, names};
     PyObject *parsed[3];
-    struct iova_bitmap_report failed = {0};
 
     if (ib_parse(&signature, args, nargs, kwnames, parsed) < 0) {
         return NULL;
@@ -107,25 +104,15 @@ IB_METHOD(for_each)
         return NULL;
     }
     int by_window = parsed[2] == NULL ? 0 : PyObject_IsTrue(parsed[2]);
-    if (by_window < 0 || ib_bitmap_begin(self) < 0) {
+    struct walk walk = {.fn = parsed[0], .opaque = parsed[1] == NULL ? Py_None : parsed[1]};
+    if (by_window < 0 || ib_call_begin_present(&walk.call, self) < 0) {
         return NULL;
     }
-    struct ib_turn turn;
-    struct walk walk = {.bitmap = self,
-                        .fn = parsed[0],
-                        .opaque = parsed[1] == NULL ? Py_None : parsed[1],
-                        .turn = by_window ? &turn : NULL};
-    int rc = take_turn(&walk);
-    if (rc == 0) {
-        rc = by_window ? iova_bitmap_for_each_window(self->engine, &walk, call, &failed)
+    int rc = by_window ? iova_bitmap_for_each_window(self->engine, &walk, call, &walk.call.report)
                        : iova_bitmap_for_each(self->engine, &walk, call);
-        give_turn(&walk);
-    }
-    if (rc < 0 && (failed.length != 0 || !PyErr_Occurred())) {
-        ib_raise(self->state, iova_bitmap_geometry(self->engine), rc, &failed, 0, 0);
-    }
-    ib_bitmap_end(self);
-    if (rc < 0) {
+    bool raised = rc == -ECANCELED && walk.call.report.length == 0; /* by the callback */
+    rc = ib_call_end(&walk.call, raised ? 0 : rc);
+    if (rc < 0 || raised) {
         return NULL;
     }
     return walk.stopped != NULL ? walk.stopped : PyLong_FromLong(0);
@@ -168,7 +155,7 @@ static PyObject *window_iterator_next(struct window_iterator *self)
         return NULL;
     }
     IB_GUARD_LOCK(&self->guard);
-    bool more = self->next < iova_bitmap_geometry(bitmap->engine)->nbytes;
+    bool more = self->next < ib_bitmap_geometry(bitmap)->nbytes;
     if (more) {
         iova_bitmap_window_at(bitmap->engine, self->next, &window);
         self->next += iova_bitmap_window_nbytes(bitmap->engine, &window);

@@ -1,7 +1,7 @@
 /*
  * args.c - argument parsing for METH_FASTCALL | METH_KEYWORDS: the limited API has none.
  */
-#include "python/module/binding.h"
+#include "python/exchange/exchange.h"
 
 static int find(const struct ib_signature *signature, PyObject *keyword)
 {
@@ -88,4 +88,12 @@ int ib_u64(PyObject *object, const char *name, uint64_t *value)
     }
     Py_DECREF(integer);
     return rc;
+}
+
+int ib_flag(PyObject *object, unsigned flag, unsigned *flags)
+{
+    int given = object == NULL ? 0 : PyObject_IsTrue(object);
+
+    *flags |= given > 0 ? flag : 0;
+    return given < 0 ? -1 : 0;
 }

@@ -1,7 +1,7 @@
 /*
  * errors.c - the exceptions, and the one place where an errno of the engine becomes one.
  */
-#include "python/module/binding.h"
+#include "python/exchange/exchange.h"
 
 #include <errno.h>
 #include <string.h>

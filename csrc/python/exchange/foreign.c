@@ -3,7 +3,7 @@
  * exporters leave out strides and shape although they were asked for (NumPy's dates do), and one
  * that is wrong about a size must not make us read beyond its memory.
  */
-#include "python/module/binding.h"
+#include "python/exchange/exchange.h"
 
 static int refuse(const char *what)
 {
@@ -55,7 +55,8 @@ static bool steps(const struct ib_layout *layout)
 {
     for (int i = 0; i < layout->ndim; i++) {
         Py_ssize_t last = layout->shape[i] - 1, stride = layout->strides[i];
-        if (last > 0 && (stride > PY_SSIZE_T_MAX / 2 / last || stride < -(PY_SSIZE_T_MAX / 2 / last))) {
+        if (last > 0 &&
+            (stride > PY_SSIZE_T_MAX / 2 / last || stride < -(PY_SSIZE_T_MAX / 2 / last))) {
             return false;
         }
     }
@@ -87,4 +88,17 @@ int ib_foreign_layout(const Py_buffer *view, struct ib_layout *layout)
         packed *= layout->shape[i];
     }
     return view->len == 0 || steps(layout) ? 0 : refuse("its strides");
+}
+
+bool ib_format_has_objects(const char *format)
+{
+    bool in_name = false; /* field names stand between colons */
+
+    for (; format != NULL && *format != '\0'; format++) {
+        in_name ^= *format == ':';
+        if (*format == 'O' && !in_name) {
+            return true;
+        }
+    }
+    return false;
 }

@@ -4,7 +4,7 @@
  * Native uint64 in order is used where it lies. Other integers are converted one by one, and a bad
  * one is named by its row, counted from 0. A list, or whatever is no buffer, is read as a sequence.
  */
-#include "python/module/binding.h"
+#include "python/exchange/exchange.h"
 
 #include <string.h>
 

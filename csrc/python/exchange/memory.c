@@ -7,7 +7,7 @@
  * until the last of them is gone, however often it is viewed: some exporters do not count exports
  * atomically.
  */
-#include "python/module/binding.h"
+#include "python/exchange/exchange.h"
 
 struct memory {
     PyObject_HEAD uint8_t *bytes;
@@ -35,20 +35,8 @@ static void refuse(const char *needed)
     }
 }
 
-bool ib_format_has_objects(const char *format)
-{
-    bool in_name = false; /* field names stand between colons */
-
-    for (; format != NULL && *format != '\0'; format++) {
-        in_name ^= *format == ':';
-        if (*format == 'O' && !in_name) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Strides say more than what the exporter was asked for: -1 and BufferError where they tell gaps. */
+/* Strides say more than what the exporter was asked for: -1 and BufferError where they tell gaps.
+ */
 static int check_contiguous(const Py_buffer *view)
 {
     if (view->shape != NULL && view->strides != NULL && !PyBuffer_IsContiguous(view, 'A')) {
@@ -282,4 +270,13 @@ PyObject *ib_array(struct ib_state *state, PyObject *memory, const char *dtype, 
     }
     return PyObject_CallFunction(ndarray, "(KK)sO", (unsigned long long)rows,
                                  (unsigned long long)columns, dtype, memory);
+}
+
+PyObject *ib_array_of(struct ib_state *state, PyObject *memory, const char *dtype, uint64_t rows,
+                      uint64_t columns)
+{
+    PyObject *array = memory == NULL ? NULL : ib_array(state, memory, dtype, rows, columns);
+
+    Py_XDECREF(memory);
+    return array;
 }

@@ -4,7 +4,7 @@
  * The engine knows errnos only: an exception that the object raises stays the current exception,
  * and the errno handed down merely ends the operation. ib_raise looks at the exception.
  */
-#include "python/module/binding.h"
+#include "python/exchange/exchange.h"
 
 #include <errno.h>
 #include <string.h>
@@ -32,12 +32,12 @@ static int64_t delivered(PyObject *result)
 static int64_t object_pin(void *context, uintptr_t address, uint64_t npages,
                           enum iova_bitmap_access access)
 {
-    struct ib_bitmap *bitmap = context;
+    PyObject *object = context;
     PyObject *pending = ib_take_exception();
     int64_t got = -ECANCELED;
     (void)access;
 
-    PyObject *result = PyObject_CallMethod(bitmap->pin, "pin", "KK", (unsigned long long)address,
+    PyObject *result = PyObject_CallMethod(object, "pin", "KK", (unsigned long long)address,
                                            (unsigned long long)npages);
     if (result != NULL) {
         got = delivered(result);
@@ -53,18 +53,18 @@ static int64_t object_pin(void *context, uintptr_t address, uint64_t npages,
 /* May run while an exception is on its way, and in a destructor: has none of its own. */
 static void object_unpin(void *context, uintptr_t address, uint64_t npages)
 {
-    struct ib_bitmap *bitmap = context;
+    PyObject *object = context;
     PyObject *pending = ib_take_exception();
-    PyObject *result = PyObject_CallMethod(bitmap->pin, "unpin", "KK", (unsigned long long)address,
+    PyObject *result = PyObject_CallMethod(object, "unpin", "KK", (unsigned long long)address,
                                            (unsigned long long)npages);
     if (result == NULL) {
-        PyErr_WriteUnraisable(bitmap->pin);
+        PyErr_WriteUnraisable(object);
     }
     Py_XDECREF(result);
     ib_put_exception(pending, NULL);
 }
 
-const struct iova_bitmap_pin_ops ib_pin_object_ops = {.pin = object_pin, .unpin = object_unpin};
+static const struct iova_bitmap_pin_ops object_ops = {.pin = object_pin, .unpin = object_unpin};
 
 /* 1 where the object has a method of that name, 0 where not, -1 and an exception. */
 static int has_method(PyObject *object, const char *name)
@@ -106,10 +106,10 @@ static int named_ops(PyObject *name, const struct iova_bitmap_pin_ops **ops)
     return rc < 0 ? -1 : 0;
 }
 
-int ib_pin_ops(PyObject *pin, const struct iova_bitmap_pin_ops **ops)
+int ib_pin_options(PyObject *pin, struct iova_bitmap_options *options)
 {
     if (PyUnicode_Check(pin)) {
-        return named_ops(pin, ops);
+        return named_ops(pin, &options->pin);
     }
     int has_pin = has_method(pin, "pin");
     int has_unpin = has_pin > 0 ? has_method(pin, "unpin") : has_pin;
@@ -122,6 +122,7 @@ int ib_pin_ops(PyObject *pin, const struct iova_bitmap_pin_ops **ops)
                      Py_TYPE(pin));
         return -1;
     }
-    *ops = &ib_pin_object_ops;
+    options->pin = &object_ops;
+    options->pin_context = pin;
     return 0;
 }

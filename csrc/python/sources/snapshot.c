@@ -2,8 +2,9 @@
  * snapshot.c - _changed_pages(), from which iovabitmap.sources.SnapshotDiff is made: compares
  * buffers without the GIL.
  */
+#include "python/sources/sources.h"
+
 #include "core/sources/snapshot.h"
-#include "python/module/binding.h"
 
 const char ib_doc_changed_pages[] =
     "_changed_pages($module, memory, shadow, page_size, changed, /)\n--\n\n"

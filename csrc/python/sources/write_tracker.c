@@ -6,7 +6,7 @@
  * when a pin object may call back. Who comes then gets a RuntimeError; only `started` answers.
  */
 #include "core/sources/write_tracker.h"
-#include "python/module/binding.h"
+#include "python/sources/sources.h"
 
 #include <errno.h>
 #include <string.h>
@@ -233,15 +233,11 @@ static int collect(struct tracker *self, struct ib_bitmap *bitmap,
 {
     PyThreadState *thread;
     const struct iova_write_tracker_hooks hooks = {detach, attach, ib_poll, &thread};
+    struct ib_present present;
 
-#ifdef Py_GIL_DISABLED
-    PyCriticalSection section;
-    PyCriticalSection_Begin(&section, (PyObject *)bitmap);
-#endif
+    ib_present_begin(&present, bitmap);
     int rc = iova_write_tracker_collect(self->engine, bitmap->engine, &hooks, report);
-#ifdef Py_GIL_DISABLED
-    PyCriticalSection_End(&section);
-#endif
+    ib_present_end(&present);
     return rc;
 }
 

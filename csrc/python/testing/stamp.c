@@ -5,7 +5,7 @@
  * hold the interpreter from its first to its last instruction: a writer in Python would stand still
  * just then. This one needs the interpreter only to begin and to end.
  */
-#include "python/module/binding.h"
+#include "python/testing/testing.h"
 
 #include "core/bits/atomic.h"
 

@@ -1,10 +1,11 @@
 /*
- * signals.c - signals during a long operation: what the engine asks is answered by Python's handlers.
+ * signals.c - signals during a long operation: what the engine asks is answered by Python's
+ * handlers.
  *
  * A handler runs in the main thread and may do anything, also call the bitmap that is being worked
  * on. When it raises, as that of Ctrl-C does, the operation ends, and the exception propagates.
  */
-#include "python/module/binding.h"
+#include "python/threads/threads.h"
 
 #include "core/bits/atomic.h"
 
@@ -30,14 +31,8 @@ PyObject *ib_signal_interval(PyObject *module, PyObject *ns)
     return PyLong_FromUnsignedLongLong(iova_atomic_exchange64(&interval_ns, wanted));
 }
 
-#if defined(_MSC_VER)
-#define PER_THREAD __declspec(thread)
-#else
-#define PER_THREAD _Thread_local
-#endif
-
 /* The innermost operation of this thread that runs without the interpreter. */
-static PER_THREAD struct {
+static _Thread_local struct {
     PyThreadState *thread; /* NULL where there is none */
     int64_t asked;         /* when this operation began, or last took the interpreter */
 } detached;
@@ -50,10 +45,19 @@ static int64_t now_ns(void)
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-void ib_poll_detached(PyThreadState *thread)
+PyThreadState *ib_unlock(void)
 {
-    detached.thread = thread;
-    detached.asked = thread != NULL ? now_ns() : 0;
+    detached.thread = PyEval_SaveThread();
+    detached.asked = now_ns();
+    return detached.thread;
+}
+
+void ib_relock(PyThreadState *thread)
+{
+    if (thread != NULL) {
+        detached.thread = NULL; /* a handler may start operations of its own */
+        PyEval_RestoreThread(thread);
+    }
 }
 
 int ib_poll(void *context)
@@ -69,9 +73,8 @@ int ib_poll(void *context)
     if (!clock_set_back && (uint64_t)elapsed < iova_atomic_load64(&interval_ns)) {
         return 0;
     }
-    PyEval_RestoreThread(thread);
-    ib_poll_detached(NULL); /* a handler may start operations of its own */
+    ib_relock(thread);
     int rc = PyErr_CheckSignals();
-    ib_poll_detached(PyEval_SaveThread());
+    ib_unlock();
     return rc;
 }

@@ -1,45 +1,33 @@
 /*
- * sync.c - waiting for another thread. Each waiter blocks on a lock of its own, which whoever
- * brings about what it waits for releases. What it waits for is taken in its name at that moment,
- * in the order of arrival: a thread that goes on at once could otherwise keep it from all others.
+ * sync.c - waiting for another thread. Each waiter blocks
+ * on a lock of its own, which whoever brings about what all wait for releases.
  */
-#include "python/threads/sync.h"
-
-#include "core/pin/host.h"
-
-int ib_process(void)
-{
-    return (int)iova_process_generation();
-}
+#include "python/threads/threads.h"
 
 struct ib_waiter {
     struct ib_waiter *next;
-    bool (*done)(void *);
-    void *context;
     PyThread_type_lock lock; /* held until it is done */
 };
 
 /* Of a parent's waiters nothing may be touched, not even to see whose they are. */
 static void forget_the_parents(struct ib_queue *queue)
 {
-    if (queue->first != NULL && queue->process != ib_process()) {
+    if (queue->process != iova_process_generation()) {
+        queue->process = iova_process_generation();
         queue->first = NULL;
     }
 }
 
-/* True where there is something to wait for: then the waiter is the last in the queue. */
-static bool join(struct ib_queue *queue, struct ib_waiter *waiter)
+/* True where there is something to wait for: then the waiter is in the queue. */
+static bool join(struct ib_queue *queue, struct ib_waiter *waiter, bool (*done)(void *),
+                 void *context)
 {
     IB_GUARD_LOCK(&queue->guard);
     forget_the_parents(queue);
-    bool wait = !waiter->done(waiter->context);
+    bool wait = !done(context);
     if (wait) {
-        queue->process = ib_process();
-        struct ib_waiter **link = &queue->first;
-        while (*link != NULL) {
-            link = &(*link)->next;
-        }
-        *link = waiter;
+        waiter->next = queue->first;
+        queue->first = waiter;
     }
     IB_GUARD_UNLOCK(&queue->guard);
     return wait;
@@ -65,15 +53,10 @@ void ib_queue_wake(struct ib_queue *queue)
 {
     IB_GUARD_LOCK(&queue->guard);
     forget_the_parents(queue);
-    struct ib_waiter **link = &queue->first;
-    while (*link != NULL) {
-        struct ib_waiter *waiter = *link;
-        if (waiter->done(waiter->context)) {
-            *link = waiter->next; /* the waiter may be gone as soon as its lock is free */
-            PyThread_release_lock(waiter->lock);
-        } else {
-            link = &waiter->next;
-        }
+    while (queue->first != NULL) {
+        struct ib_waiter *waiter = queue->first;
+        queue->first = waiter->next; /* the waiter may be gone as soon as its lock is free */
+        PyThread_release_lock(waiter->lock);
     }
     IB_GUARD_UNLOCK(&queue->guard);
 }
@@ -82,11 +65,11 @@ void ib_queue_wake(struct ib_queue *queue)
 static int block(struct ib_queue *queue, struct ib_waiter *waiter)
 {
     PyLockStatus status;
-    const int process = ib_process();
+    const uint64_t process = iova_process_generation();
 
     do {
         int rc = PyErr_CheckSignals();
-        if (rc == 0 && process != ib_process()) {
+        if (rc == 0 && process != iova_process_generation()) {
             PyErr_SetString(PyExc_RuntimeError,
                             "forked while waiting for a thread that the child does not have");
             rc = -1;
@@ -105,7 +88,7 @@ static int block(struct ib_queue *queue, struct ib_waiter *waiter)
 
 int ib_queue_wait(struct ib_queue *queue, bool (*done)(void *context), void *context)
 {
-    struct ib_waiter waiter = {NULL, done, context, PyThread_allocate_lock()};
+    struct ib_waiter waiter = {NULL, PyThread_allocate_lock()};
     int rc = 0;
 
     if (waiter.lock == NULL) {
@@ -113,7 +96,7 @@ int ib_queue_wait(struct ib_queue *queue, bool (*done)(void *context), void *con
         return -1;
     }
     PyThread_acquire_lock(waiter.lock, WAIT_LOCK); /* it is free */
-    if (join(queue, &waiter)) {
+    if (join(queue, &waiter, done, context)) {
         rc = block(queue, &waiter);
     } else {
         PyThread_release_lock(waiter.lock);

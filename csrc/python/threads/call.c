@@ -1,0 +1,60 @@
+/*
+ * call.c - one call of the engine, from its begin to its exception.
+ */
+#include "python/threads/threads.h"
+
+int ib_call_begin(struct ib_call *call, struct ib_bitmap *self, struct ib_bitmap *other,
+                  uint64_t bytes)
+{
+    if (ib_bitmap_begin(self) < 0) {
+        return -1;
+    }
+    if (other != NULL && ib_bitmap_begin(other) < 0) {
+        ib_bitmap_end(self);
+        return -1;
+    }
+    bool python =
+        ib_bitmap_has_pin_object(self) || (other != NULL && ib_bitmap_has_pin_object(other));
+    call->bitmap = self;
+    call->other = other;
+    call->is_present = false;
+    call->thread = bytes >= IB_UNLOCK_BYTES && !python ? ib_unlock() : NULL;
+    return 0;
+}
+
+int ib_call_begin_present(struct ib_call *call, struct ib_bitmap *self)
+{
+    if (ib_call_begin(call, self, NULL, 0) < 0) {
+        return -1;
+    }
+    call->is_present = true;
+    ib_present_begin(&call->present, self);
+    return 0;
+}
+
+int ib_call_end(struct ib_call *call, int rc)
+{
+    struct ib_bitmap *self = call->bitmap;
+
+    ib_relock(call->thread);
+    if (call->is_present) {
+        ib_present_end(&call->present);
+    }
+    if (rc < 0) {
+        ib_raise(self->state, ib_bitmap_geometry(self), rc, &call->report, call->iova,
+                 call->length);
+    }
+    if (call->other != NULL) {
+        ib_bitmap_end(call->other);
+    }
+    ib_bitmap_end(self);
+    return rc < 0 ? -1 : rc;
+}
+
+int ib_call_answer(struct ib_call *call, int rc)
+{
+    if (rc < 0) {
+        call->report.pages = 0;
+    }
+    return ib_call_end(call, rc);
+}
