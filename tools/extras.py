@@ -53,6 +53,7 @@ if ProcessTracker.probe():
 """,
     "demo": """
 import runpy, sys
+sys.path.insert(0, "{root}/examples")
 sys.argv = ["demo", "--mib", "16", "--source", "snapshot", "--out", "picture.png"]
 try:
     runpy.run_path("{root}/examples/demo.py", run_name="__main__")
@@ -122,7 +123,7 @@ Machine.TestCase("runTest").runTest()
 from iovabitmap import fleet
 machines = fleet.open(".")
 assert machines.logs == ["run.parquet"], machines.logs
-assert machines.rates().mib_per_s.tolist() == [1.0]
+assert machines.rates().mib_per_s.tolist() == [0.1]
 """,
     "docs": """
 import subprocess, sys
@@ -164,8 +165,17 @@ def works(extra: str, wheel: Path) -> bool:
             [python, "-m", "pip", "install", "--quiet", f"iovabitmap[{extra}] @ {wheel.as_uri()}"],
             [python, "-P", "-c", use],
         ):
-            if subprocess.run(command, cwd=empty, env=environment, check=False).returncode != 0:
-                print(f"{extra}: FAILED", flush=True)
+            done = subprocess.run(
+                command,
+                cwd=empty,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                check=False,
+            )
+            if done.returncode != 0:
+                print(f"{extra}: FAILED\n{done.stdout}", flush=True)
                 return False
     print(f"{extra}: passed", flush=True)
     return True
