@@ -19,7 +19,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 LOG = """
+from pathlib import Path
 import iovabitmap as ib
+Path("run.parquet").unlink(missing_ok=True)  # of the use before this one, with `all`
 second = 1_000_000_000
 with ib.DirtyLog.create("run.parquet", 0, 1 << 30, 4096) as log:
     for epoch in range(10):
