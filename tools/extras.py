@@ -19,7 +19,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 LOG = """
+from pathlib import Path
 import iovabitmap as ib
+Path("run.parquet").unlink(missing_ok=True)  # of the use before this one, with `all`
 second = 1_000_000_000
 with ib.DirtyLog.create("run.parquet", 0, 1 << 30, 4096) as log:
     for epoch in range(10):
@@ -53,6 +55,7 @@ if ProcessTracker.probe():
 """,
     "demo": """
 import runpy, sys
+sys.path.insert(0, "{root}/examples")
 sys.argv = ["demo", "--mib", "16", "--source", "snapshot", "--out", "picture.png"]
 try:
     runpy.run_path("{root}/examples/demo.py", run_name="__main__")
@@ -122,7 +125,7 @@ Machine.TestCase("runTest").runTest()
 from iovabitmap import fleet
 machines = fleet.open(".")
 assert machines.logs == ["run.parquet"], machines.logs
-assert machines.rates().mib_per_s.tolist() == [1.0]
+assert machines.rates().mib_per_s.tolist() == [0.1]
 """,
     "docs": """
 import subprocess, sys
@@ -164,8 +167,17 @@ def works(extra: str, wheel: Path) -> bool:
             [python, "-m", "pip", "install", "--quiet", f"iovabitmap[{extra}] @ {wheel.as_uri()}"],
             [python, "-P", "-c", use],
         ):
-            if subprocess.run(command, cwd=empty, env=environment, check=False).returncode != 0:
-                print(f"{extra}: FAILED", flush=True)
+            done = subprocess.run(
+                command,
+                cwd=empty,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                check=False,
+            )
+            if done.returncode != 0:
+                print(f"{extra}: FAILED\n{done.stdout}", flush=True)
                 return False
     print(f"{extra}: passed", flush=True)
     return True
