@@ -1,16 +1,14 @@
 /*
- * holes_linux.c - unpopulated memory on Linux. There are three ways to know, each right for one
- * kind of mapping only:
+ * holes_linux.c - unpopulated memory on Linux. Each way to know is right for one kind of mapping:
  *
- *   private, anonymous       PAGEMAP_SCAN: pages that are present or swapped
- *   shared, of a file        SEEK_DATA, if a descriptor is in reach, and the file system is one
- * that counts a page as data once it is written through a mapping shared, of no file       mincore,
- * if the system has no swap: what is not in core is nowhere. Only privileged processes have a
- * descriptor of such memory, which is what mmap.mmap(-1, size) in Python gives
+ *   private, anonymous   PAGEMAP_SCAN: pages that are present or swapped
+ *   shared, of a file    SEEK_DATA, on file systems where a page is data as soon as it is written
+ *   shared, of no file   mincore, if the system has no swap: what is not in core is nowhere
  *
  * Nothing is asked about any other mapping (a private one of a file, say). PAGEMAP_SCAN must not be
  * asked about shared memory: it sees this process's page tables only, and would miss what another
- * process wrote.
+ * process wrote. SEEK_DATA needs a descriptor, which of shared anonymous memory (what Python's
+ * mmap.mmap(-1, size) gives) only a privileged process can have.
  */
 #include "core/pin/holes.h"
 
