@@ -114,18 +114,15 @@ static int open_file(const struct mapping *mapping)
     snprintf(path, sizeof(path), "/proc/self/map_files/%" PRIxPTR "-%" PRIxPTR, mapping->start,
              mapping->end);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
+    bool right = true;
     for (int other = 0; fd < 0 && other < 1024; other++) { /* one that the program has open */
-        if (!is_of(mapping, other)) {
-            continue;
-        }
-        snprintf(path, sizeof(path), "/proc/self/fd/%d", other);
-        fd = open(path, O_RDONLY | O_CLOEXEC);
-        if (fd >= 0 && !is_of(mapping, fd)) { /* another thread gave the number to another file */
-            close(fd);
-            fd = -1;
+        if (is_of(mapping, other)) {
+            snprintf(path, sizeof(path), "/proc/self/fd/%d", other);
+            fd = open(path, O_RDONLY | O_CLOEXEC);
+            right = is_of(mapping, fd); /* not if another thread has reused the number */
         }
     }
-    if (fd >= 0 && !knows_its_data(fd)) {
+    if (fd >= 0 && !(right && knows_its_data(fd))) {
         close(fd);
         fd = -1;
     }
