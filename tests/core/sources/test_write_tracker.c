@@ -86,6 +86,7 @@ static void test_parts(void)
 
     memset(memory, 1, size);
     CHECK_EQ(collect(tracker, part[3]), 0);
+    CHECK_EQ(iova_write_tracker_step(tracker), IOVA_WRITE_TRACKER_NONE);
     CHECK_EQ(collect(tracker, part[1]), cut[2] - cut[1]);
     CHECK_EQ(collect(tracker, part[1]), 0);
     CHECK_EQ(collect(tracker, part[0]), cut[1]);

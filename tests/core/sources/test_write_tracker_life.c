@@ -139,9 +139,10 @@ static void test_stop_beside_a_child(void)
         _exit(read(fds[0], &byte, 1) != 0);
     }
     iova_write_tracker_free(tracker);
-    for (int i = 0; i < 2; i++) {
-        iova_write_tracker_free(started(memory + (uint64_t)i * page, page, 0));
-    }
+    struct iova_write_tracker *first = started(memory, page, 0); /* side by side */
+    struct iova_write_tracker *second = started(memory + page, page, 0);
+    iova_write_tracker_free(first);
+    iova_write_tracker_free(second);
     close(fds[0]);
     close(fds[1]);
     CHECK(child > 0 && waitpid(child, &status, 0) == child && status == 0, "status %d", status);
