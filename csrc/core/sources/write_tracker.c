@@ -223,7 +223,7 @@ static int mark_batch(struct collect *collect)
 
     for (size_t i = 0; i < tracker->nbatch; i++) {
         struct iova_range range = tracker->batch[i];
-        struct iova_bitmap_report done = {0};
+        struct iova_bitmap_report done;
 
         if (rc == 0) {
             if (!keep_outside(&tracker->kept, collect->covered, &range)) {
