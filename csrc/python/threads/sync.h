@@ -140,7 +140,7 @@ struct ib_queue {
     struct ib_waiter *first;
 };
 
-/* The number of this process, which no child of fork() has. */
+/* The number of this process. */
 int ib_process(void);
 
 /* Waits until done(context) has been true once: it is asked under the guard, first by the caller
