@@ -1,16 +1,14 @@
 /*
- * holes_linux.c - unpopulated memory on Linux. There are three ways to know, each right for one
- * kind of mapping only:
+ * holes_linux.c - unpopulated memory on Linux. Each way to know is right for one kind of mapping:
  *
- *   private, anonymous       PAGEMAP_SCAN: pages that are present or swapped
- *   shared, of a file        SEEK_DATA, if a descriptor is in reach, and the file system is one
- * that counts a page as data once it is written through a mapping shared, of no file       mincore,
- * if the system has no swap: what is not in core is nowhere. Only privileged processes have a
- * descriptor of such memory, which is what mmap.mmap(-1, size) in Python gives
+ *   private, anonymous   PAGEMAP_SCAN: pages that are present or swapped
+ *   shared, of a file    SEEK_DATA, on file systems where a page is data as soon as it is written
+ *   shared, of no file   mincore, if the system has no swap: what is not in core is nowhere
  *
  * Nothing is asked about any other mapping (a private one of a file, say). PAGEMAP_SCAN must not be
  * asked about shared memory: it sees this process's page tables only, and would miss what another
- * process wrote.
+ * process wrote. SEEK_DATA needs a descriptor, which of shared anonymous memory (what Python's
+ * mmap.mmap(-1, size) gives) only a privileged process can have.
  */
 #include "core/pin/holes.h"
 
@@ -116,18 +114,15 @@ static int open_file(const struct mapping *mapping)
     snprintf(path, sizeof(path), "/proc/self/map_files/%" PRIxPTR "-%" PRIxPTR, mapping->start,
              mapping->end);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
+    bool right = true;
     for (int other = 0; fd < 0 && other < 1024; other++) { /* one that the program has open */
-        if (!is_of(mapping, other)) {
-            continue;
-        }
-        snprintf(path, sizeof(path), "/proc/self/fd/%d", other);
-        fd = open(path, O_RDONLY | O_CLOEXEC);
-        if (fd >= 0 && !is_of(mapping, fd)) { /* another thread gave the number to another file */
-            close(fd);
-            fd = -1;
+        if (is_of(mapping, other)) {
+            snprintf(path, sizeof(path), "/proc/self/fd/%d", other);
+            fd = open(path, O_RDONLY | O_CLOEXEC);
+            right = is_of(mapping, fd); /* not if another thread has reused the number */
         }
     }
-    if (fd >= 0 && !knows_its_data(fd)) {
+    if (fd >= 0 && !(right && knows_its_data(fd))) {
         close(fd);
         fd = -1;
     }

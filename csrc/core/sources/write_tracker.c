@@ -30,7 +30,7 @@ struct iova_write_tracker {
     enum iova_write_tracker_step step;
     struct iova_range_set kept;
 
-    size_t nbatch; /* not marked yet; 0 between two collects */
+    size_t nbatch; /* of the ranges taken last */
     struct iova_range batch[BATCH];
 };
 
@@ -158,6 +158,7 @@ static int scan(struct collect *collect)
     struct iova_write_tracker *tracker = collect->tracker;
     struct iova_pages found[IOVA_WRITE_PROTECT_BATCH];
 
+    tracker->nbatch = 0;
     while (collect->todo.start < collect->todo.end &&
            tracker->nbatch + IOVA_WRITE_PROTECT_BATCH <= BATCH) {
         int n = iova_write_protect_scan(&tracker->protect, &collect->todo, found);
@@ -222,7 +223,7 @@ static int mark_batch(struct collect *collect)
 
     for (size_t i = 0; i < tracker->nbatch; i++) {
         struct iova_range range = tracker->batch[i];
-        struct iova_bitmap_report done = {0};
+        struct iova_bitmap_report done;
 
         if (rc == 0) {
             if (!keep_outside(&tracker->kept, collect->covered, &range)) {
@@ -239,7 +240,6 @@ static int mark_batch(struct collect *collect)
         }
         iova_range_set_add(&tracker->kept, range.first, range.last);
     }
-    tracker->nbatch = 0;
     return rc;
 }
 
@@ -253,20 +253,21 @@ static int next_batch(struct collect *collect, const struct iova_write_tracker_h
         return -EINTR;
     }
     tracker->step = IOVA_WRITE_TRACKER_SCAN;
-    int scanned = iova_range_set_reserve(&tracker->kept, BATCH + BATCH_EXTRA);
-    if (scanned == 0) {
-        scanned = take_batch(collect, hooks);
+    int rc = iova_range_set_reserve(&tracker->kept, BATCH + BATCH_EXTRA);
+    if (rc < 0) {
+        return rc;
     }
+    rc = take_batch(collect, hooks);
     int marked = mark_batch(collect);
     if (marked < 0) {
         tracker->step = IOVA_WRITE_TRACKER_MARK;
         return marked;
     }
-    if (collect->scanning && collect->todo.start < collect->todo.end) {
+    if (collect->todo.start < collect->todo.end) {
         collect->answered_to =
             max_u64(collect->covered.first, range_of(tracker, collect->todo).first);
     }
-    return scanned;
+    return rc;
 }
 
 int iova_write_tracker_collect(struct iova_write_tracker *tracker, struct iova_bitmap *bitmap,

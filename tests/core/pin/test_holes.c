@@ -12,6 +12,7 @@
 static const char *extents(const uint8_t *memory, uint64_t first, uint64_t stop)
 {
     static char text[200];
+    const int64_t live = fault_live;
     struct iova_holes *holes = iova_holes_open(memory + first * page);
     const uintptr_t end = (uintptr_t)(memory + stop * page);
     uintptr_t at = (uintptr_t)(memory + first * page);
@@ -20,6 +21,7 @@ static const char *extents(const uint8_t *memory, uint64_t first, uint64_t stop)
 
     text[0] = '\0';
     if (holes == NULL) {
+        CHECK_EQ(fault_live, live);
         return "unknown";
     }
     while (at < end && iova_holes_next(holes, at, end, &extent) && used < sizeof(text) - 40) {
@@ -34,6 +36,7 @@ static const char *extents(const uint8_t *memory, uint64_t first, uint64_t stop)
         at = extent.end;
     }
     iova_holes_close(holes);
+    CHECK_EQ(fault_live, live);
     return text;
 }
 
@@ -155,6 +158,11 @@ static void test_shared(void)
     CHECK_EXTENTS(by_fd, 3, 7, "3-3");
     CHECK_EXTENTS(by_fd, 4, 7, "");
     CHECK_EXTENTS(by_fd, 8, PAGES, "");
+    /* A mapping from the middle of the file on. */
+    uint8_t *middle =
+        mmap(NULL, 4 * page, PROT_READ | PROT_WRITE, MAP_SHARED, kept, (off_t)(6 * page));
+    CHECK_EXTENTS(middle, 0, 4, "1-1");
+    munmap(middle, 4 * page);
     /* One that may not know what it holds, or does not say what it is. */
     const long known[] = {0x01021994, 0xef53, 0x58465342, 0x9123683e}; /* tmpfs, ext, xfs, btrfs */
     const long unknown[] = {0x65735546, 0x6969, 0x794c7630,

@@ -2,80 +2,9 @@
  * test_write_tracker.c - the write tracker against the pages that were written, on anonymous
  * memory: exact, nothing lost when a pin fails or a bitmap covers a part, edges inside pages.
  */
-#include <errno.h>
-#include <string.h>
-
-#include "check.h"
-#include "core/sources/write_tracker.h"
-
 #ifdef __linux__
 
-#include <sys/mman.h>
-
-#include "same_pid.h"
-
-static uint64_t page;
-
-static uint8_t *map(uint64_t npages)
-{
-    uint8_t *memory =
-        mmap(NULL, npages * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) {
-        check_skip("no memory");
-    }
-    return memory;
-}
-
-static struct iova_write_tracker *started(uint8_t *address, uint64_t size, uint64_t iova)
-{
-    struct iova_write_tracker *tracker = NULL;
-
-    CHECK_EQ(iova_write_tracker_new(address, size, iova, page, &tracker), 0);
-    CHECK(!iova_write_tracker_started(tracker), "before start");
-    CHECK_EQ(iova_write_tracker_start(tracker), 0);
-    CHECK(iova_write_tracker_started(tracker), "after start");
-    return tracker;
-}
-
-/* A bitmap of zeroed bits; both are freed by drop(). */
-static struct iova_bitmap *bitmap(uint64_t iova, uint64_t length, uint64_t page_size,
-                                  const struct iova_bitmap_options *options, uint8_t **bits)
-{
-    struct iova_bitmap *made = NULL;
-    uint64_t nbytes = iova_bitmap_nbytes(length, page_size);
-
-    *bits = calloc(1, nbytes);
-    CHECK_EQ(iova_bitmap_alloc(iova, length, page_size, *bits, nbytes, options, &made), 0);
-    return made;
-}
-
-static void drop(struct iova_bitmap *made, uint8_t *bits)
-{
-    iova_bitmap_free(made);
-    free(bits);
-}
-
-/* Collects, and returns the pages newly marked. */
-static uint64_t collect(struct iova_write_tracker *tracker, struct iova_bitmap *into)
-{
-    struct iova_bitmap_report report = {0};
-
-    CHECK_EQ(iova_write_tracker_collect(tracker, into, NULL, &report), 0);
-    CHECK_EQ(report.length, 0);
-    return report.pages;
-}
-
-/* Each page is dirty just where the model says so; then both are cleared. */
-static void check_bits(uint8_t *bits, uint8_t *model, uint64_t npages, const char *what)
-{
-    uint64_t wrong = 0;
-    for (uint64_t i = 0; i < npages; i++) {
-        wrong += ((bits[i / 8] >> i % 8) & 1) != model[i];
-    }
-    CHECK(wrong == 0, "%s: %" PRIu64 " pages differ", what, wrong);
-    memset(bits, 0, (npages + 7) / 8);
-    memset(model, 0, npages);
-}
+#include "tracked.h"
 
 /* Every second page is more regions than several batches hold. */
 static void test_exact(void)
@@ -157,6 +86,7 @@ static void test_parts(void)
 
     memset(memory, 1, size);
     CHECK_EQ(collect(tracker, part[3]), 0);
+    CHECK_EQ(iova_write_tracker_step(tracker), IOVA_WRITE_TRACKER_NONE);
     CHECK_EQ(collect(tracker, part[1]), cut[2] - cut[1]);
     CHECK_EQ(collect(tracker, part[1]), 0);
     CHECK_EQ(collect(tracker, part[0]), cut[1]);
@@ -223,6 +153,7 @@ static void test_pin_fails(void)
     good = 2;
     rc = iova_write_tracker_collect(tracker, into, NULL, &report);
     CHECK_EQ(rc, -ENOMEM);
+    CHECK_EQ(iova_write_tracker_step(tracker), IOVA_WRITE_TRACKER_MARK);
     CHECK(report.pages > 0 && report.pages < npages / 2 * page, "%" PRIu64, report.pages);
     CHECK_EQ(report.iova + report.length, base + npages * page);
     marked = report.pages;
@@ -282,85 +213,6 @@ static void test_scan_fails(void)
     munmap(memory, npages * page);
 }
 
-/* Counts what collect calls, and has poll end it before the batch of that number. */
-struct calls {
-    unsigned before, after, polls, last_poll;
-    uint8_t *written; /* in the midst of a scan; the kernel is not asked for it again */
-};
-
-static void before_scan(void *context)
-{
-    struct calls *calls = context;
-
-    CHECK_EQ(calls->before, calls->after);
-    calls->before++;
-}
-
-static void after_scan(void *context)
-{
-    struct calls *calls = context;
-
-    calls->after++;
-    CHECK_EQ(calls->before, calls->after);
-    *calls->written = 1;
-}
-
-static int poll(void *context)
-{
-    struct calls *calls = context;
-
-    CHECK_EQ(calls->before, calls->after);
-    return calls->polls++ == calls->last_poll;
-}
-
-/* Every second page is written, which is three batches; the poll ends collect before any of them.
- * Then the report says what was marked, and the next collect brings the rest. */
-static void test_hooks(void)
-{
-    const uint64_t npages = 40000;
-    uint8_t *memory = map(npages);
-    uint8_t *model = calloc(1, npages);
-    uint8_t *bits;
-    struct iova_write_tracker *tracker = started(memory, npages * page, 0);
-    struct iova_bitmap *into = bitmap(0, npages * page, page, NULL, &bits);
-    struct iova_bitmap_report report;
-
-    for (unsigned ends = 0; ends <= 4; ends++) {
-        struct calls calls = {.last_poll = ends, .written = memory};
-        const struct iova_write_tracker_hooks hooks = {before_scan, after_scan, poll, &calls};
-        for (uint64_t i = 1; i < npages; i += 2) {
-            memory[i * page]++;
-            model[i] = 1;
-        }
-        int rc = iova_write_tracker_collect(tracker, into, &hooks, &report);
-        uint64_t marked = report.pages;
-        if (ends < 3) {
-            CHECK_EQ(rc, -EINTR);
-            CHECK_EQ(iova_write_tracker_step(tracker), IOVA_WRITE_TRACKER_POLL);
-            CHECK_EQ(calls.after, ends);
-            CHECK_EQ(report.iova + report.length, npages * page);
-            for (uint64_t i = 0; i < npages; i++) {
-                const bool want = i % 2 != 0 && i * page < report.iova;
-                CHECK(((bits[i / 8] >> i % 8) & 1) == want, "page %" PRIu64, i);
-            }
-            CHECK_EQ(iova_write_tracker_collect(tracker, into, NULL, &report), 0);
-            marked += report.pages - (ends > 0);
-        } else {
-            CHECK_EQ(rc, 0);
-            CHECK_EQ(iova_write_tracker_step(tracker), IOVA_WRITE_TRACKER_NONE);
-            CHECK_EQ(calls.after, 3);
-        }
-        CHECK_EQ(marked, npages / 2);
-        CHECK_EQ(iova_write_tracker_collect(tracker, into, NULL, NULL), 0);
-        model[0] = ends > 0;
-        check_bits(bits, model, npages, "after an interruption");
-    }
-    drop(into, bits);
-    iova_write_tracker_free(tracker);
-    free(model);
-    munmap(memory, npages * page);
-}
-
 static void test_errors(void)
 {
     uint8_t *memory = map(4);
@@ -382,6 +234,7 @@ static void test_errors(void)
 
     CHECK_EQ(iova_write_tracker_new(memory, 4 * page, 0, page, &tracker), 0);
     CHECK_EQ(iova_write_tracker_collect(tracker, into, NULL, &report), -EBADF);
+    CHECK_EQ(iova_write_tracker_step(tracker), IOVA_WRITE_TRACKER_OWNER);
     iova_write_tracker_stop(tracker);
     CHECK_EQ(iova_write_tracker_start(tracker), 0);
     memory[0] = 1;
@@ -403,80 +256,6 @@ static void test_errors(void)
     munmap(memory, 4 * page);
 }
 
-/* A child has the descriptors, but they stand for the parent's memory. */
-static void test_fork(void)
-{
-    uint8_t *memory = map(4);
-    uint8_t *bits;
-    struct iova_write_tracker *tracker = started(memory, 4 * page, 0);
-    struct iova_bitmap *into = bitmap(0, 4 * page, page, NULL, &bits);
-    struct iova_bitmap_report report;
-    int status = 0;
-
-    memory[0] = 1;
-    pid_t child = fork();
-    if (child == 0) {
-        check_failures = 0;
-        memory[1 * page] = 1; /* its own copy */
-        CHECK_EQ(iova_write_tracker_collect(tracker, into, NULL, &report), -ECHILD);
-        iova_write_tracker_stop(tracker);
-        CHECK_EQ(iova_write_tracker_collect(tracker, into, NULL, &report), -EBADF);
-        CHECK_EQ(iova_write_tracker_start(tracker), 0);
-        memory[2 * page] = 1;
-        CHECK_EQ(collect(tracker, into), 1);
-        CHECK_EQ(iova_bitmap_test(into, 2 * page), 1);
-        iova_write_tracker_free(tracker);
-        drop(into, bits);
-        exit(check_result());
-    }
-    CHECK(child > 0 && waitpid(child, &status, 0) == child && status == 0, "status %d", status);
-    memory[3 * page] = 1;
-    CHECK_EQ(collect(tracker, into), 2);
-    CHECK_EQ(bits[0], 0x9);
-    drop(into, bits);
-    iova_write_tracker_free(tracker);
-    munmap(memory, 4 * page);
-}
-
-static uint8_t *same_memory, *same_bits;
-static struct iova_write_tracker *same_tracker;
-static struct iova_bitmap *same_into;
-
-static int start_here(void)
-{
-    same_memory = map(2);
-    same_tracker = started(same_memory, 2 * page, 0);
-    same_into = bitmap(0, 2 * page, page, NULL, &same_bits);
-    return check_result();
-}
-
-static int refuse_there(void)
-{
-    struct iova_bitmap_report report;
-
-    CHECK(!iova_write_tracker_started(same_tracker), "started in a child");
-    CHECK_EQ(iova_write_tracker_collect(same_tracker, same_into, NULL, &report), -ECHILD);
-    CHECK_EQ(iova_write_tracker_start(same_tracker), 0);
-    same_memory[page] = 1;
-    CHECK_EQ(collect(same_tracker, same_into), 1);
-    return check_result();
-}
-
-static void skip_where_impossible(void)
-{
-    struct iova_write_tracker *tracker = NULL;
-    uint8_t *memory = map(1);
-
-    CHECK_EQ(iova_write_tracker_new(memory, page, 0, page, &tracker), 0);
-    int rc = iova_write_tracker_start(tracker);
-    if (rc < 0) {
-        printf("start: %s (step %d)\n", strerror(-rc), (int)iova_write_tracker_step(tracker));
-        check_skip("this kernel has no userfaultfd with WP_ASYNC (Linux 6.7), or forbids it");
-    }
-    iova_write_tracker_free(tracker);
-    munmap(memory, page);
-}
-
 int main(void)
 {
     page = iova_bitmap_host_page_size();
@@ -486,14 +265,13 @@ int main(void)
     test_parts();
     test_pin_fails();
     test_scan_fails();
-    test_hooks();
     test_errors();
-    test_fork();
-    same_pid(start_here, refuse_there);
     return check_result();
 }
 
 #else
+
+#include "check.h"
 
 int main(void)
 {
