@@ -8,6 +8,7 @@
 #ifndef IOVA_KERNELS_H
 #define IOVA_KERNELS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -17,6 +18,7 @@ enum { IOVA_NCOMBINE = IOVA_BITMAP_SUB + 1 };
 
 struct iova_kernels {
     const char *name;
+    bool bmi2; /* the CPU has AVX2 and BMI2, for loops elsewhere that are compiled for them */
 
     /* Number of ones in nwords words. */
     uint64_t (*count)(const uint8_t *words, size_t nwords);

@@ -8,32 +8,16 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "core/bitmap/walk.h"
 #include "core/bits/bits.h"
+#include "core/ops/batch.h"
 #include "core/ops/sort.h"
 #include "core/pin/pin.h"
 
-struct batch {
-    struct iova_bitmap *bitmap;
-    const uint64_t *items;
-    uint64_t count;
-    bool pages; /* items are addresses, of one page each; else pairs (iova, length) */
-    bool clear;
-    unsigned flags;
-};
-
-/* One number of the array. It is loaded once, so that what was checked is what is used: another
- * thread may change it concurrently. */
-static inline uint64_t item(const uint64_t *items, uint64_t i)
-{
-    return iova_atomic_load64((const iova_word *)(const void *)(items + i));
-}
-
 /* The part of row i that is inside: the results of iova_geometry_resolve. */
-static int resolve(const struct batch *batch, uint64_t i, struct iova_span *span)
+static int resolve(const struct iova_batch *batch, uint64_t i, struct iova_span *span)
 {
-    uint64_t iova = item(batch->items, batch->pages ? i : 2 * i);
-    uint64_t length = batch->pages ? 1 : item(batch->items, 2 * i + 1);
+    uint64_t iova = iova_batch_item(batch->items, batch->pages ? i : 2 * i);
+    uint64_t length = batch->pages ? 1 : iova_batch_item(batch->items, 2 * i + 1);
 
     return iova_geometry_resolve(&batch->bitmap->geometry, iova, length, batch->flags, span);
 }
@@ -47,38 +31,17 @@ static void extend(struct iova_span *reach, const struct iova_span *row)
 
 enum { STEP = IOVA_POLL_BYTES / IOVA_POLL_ITEM }; /* rows between two questions */
 
-/* Whether none of some rows is empty or reaches outside; without a branch for each. */
-static bool all_inside(const struct batch *batch, uint64_t from, uint64_t to)
-{
-    const uint64_t base = batch->bitmap->geometry.iova;
-    const uint64_t room = batch->bitmap->geometry.last - base;
-    const uint64_t *items = batch->items;
-    bool outside = false;
-
-    if (batch->pages) {
-        for (uint64_t i = from; i < to; i++) {
-            outside |= item(items, i) - base > room;
-        }
-    } else {
-        for (uint64_t i = from; i < to; i++) {
-            uint64_t start = item(items, 2 * i) - base;
-            uint64_t more = item(items, 2 * i + 1) - 1; /* wraps if the row is empty */
-            outside |= (start > room) | (more > room - start);
-        }
-    }
-    return !outside;
-}
-
 /* Checks all rows: 0, an error and its row, or -EINTR. */
-static int check(const struct batch *batch, struct iova_poll *poll, uint64_t *bad_row)
+static int check(const struct iova_batch *batch, struct iova_poll *poll, uint64_t *bad_row)
 {
+    const struct iova_batch_loops *loops = iova_batch_loops();
     struct iova_span row;
     int rc = 0;
 
     for (uint64_t i = 0; i < batch->count && rc == 0; i += STEP) {
         const uint64_t to = batch->count - i < STEP ? batch->count : i + STEP;
         rc = iova_poll_before(poll, (to - i) * IOVA_POLL_ITEM);
-        for (uint64_t k = all_inside(batch, i, to) ? to : i; rc == 0 && k < to; k++) {
+        for (uint64_t k = loops->all_inside(batch, i, to) ? to : i; rc == 0 && k < to; k++) {
             if ((rc = resolve(batch, k, &row)) < 0) {
                 *bad_row = k;
                 return rc;
@@ -90,7 +53,7 @@ static int check(const struct batch *batch, struct iova_poll *poll, uint64_t *ba
 }
 
 /* Does the bits that a walk was turned to. */
-static int apply(const struct batch *batch, struct iova_walk *walk, bool counts)
+static int apply(const struct iova_batch *batch, struct iova_walk *walk, bool counts)
 {
     while (iova_walk_next(walk)) {
         const struct iova_chunk *chunk = &walk->chunk;
@@ -107,79 +70,24 @@ static int apply(const struct batch *batch, struct iova_walk *walk, bool counts)
 
 /* ---- rows as they come ---- */
 
-/*
- * The loop that all of a batch's speed is in: rows of at most 64 pages, in any order, over memory
- * that needs no pins. It does not resolve a row again that check() has passed, unless it is another
- * one by now. What is not so simple goes through the walk. The constants are known where this is
- * inlined, so that each kind of batch has a loop of its own.
- */
-static inline __attribute__((always_inline)) void do_rows(const struct batch *batch,
-                                                          struct iova_walk *walk, uint64_t from,
-                                                          uint64_t to, bool pages, bool clear,
-                                                          bool exclusive)
+/* Some rows: what is simple by the loops, and the rest through the walk. */
+static void do_some_rows(const struct iova_batch *batch, struct iova_walk *walk, uint64_t i,
+                         uint64_t to)
 {
-    enum { AHEAD = 12 }; /* rows whose words are fetched while others are done */
-    const struct iova_bitmap_geometry *geometry = &batch->bitmap->geometry;
-    const uint64_t base = geometry->iova;
-    const uint64_t room = geometry->last - base;
-    const unsigned pgshift = geometry->pgshift;
-    const uint64_t *items = batch->items;
-    uint8_t *const data = batch->bitmap->data;
-    const uint8_t *const end = data + geometry->nbytes;
+    const struct iova_batch_loops *loops = iova_batch_loops();
+    struct iova_span row;
 
-    for (uint64_t i = from; i < to && walk->rc == 0; i++) {
-        if (i + AHEAD < to) {
-            uint64_t ahead = item(items, pages ? i + AHEAD : 2 * (i + AHEAD)) - base;
-            if (ahead <= room) {
-                iova_prefetch_write(data + (ahead >> pgshift >> 3));
-            }
-        }
-        uint64_t start = item(items, pages ? i : 2 * i) - base; /* wraps if it is before the base */
-        uint64_t more = pages ? 0 : item(items, 2 * i + 1) - 1; /* wraps if the row is empty */
-        struct iova_short_run run;
-        uint64_t bit = start >> pgshift;
-        if (start <= room && more <= room - start &&
-            iova_bits_short_run(&run, data + (bit >> 3), (unsigned)(bit & 7),
-                                ((start + more) >> pgshift) - bit + 1, data, end)) {
-            if (clear) {
-                iova_bits_clear_word(run.first, run.in_first, exclusive);
-                iova_bits_clear_word(run.last, run.in_last, exclusive);
-            } else {
-                iova_bits_mark_word(run.first, run.in_first, exclusive);
-                iova_bits_mark_word(run.last, run.in_last, exclusive);
-            }
-            continue;
-        }
-        struct iova_span row;
-        if (resolve(batch, i, &row) > 0) {
-            iova_walk_to(walk, row.first_bit, row.last_bit, geometry->nbits - 1);
+    for (; i < to && walk->rc == 0; i++) {
+        i = loops->mark(batch, i, to);
+        if (i < to && resolve(batch, i, &row) > 0) {
+            iova_walk_to(walk, row.first_bit, row.last_bit, batch->bitmap->geometry.nbits - 1);
             apply(batch, walk, false);
         }
     }
 }
 
-static void do_some_rows(const struct batch *batch, struct iova_walk *walk, uint64_t from,
-                         uint64_t to)
-{
-    const bool exclusive = (batch->flags & IOVA_BITMAP_EXCLUSIVE) != 0;
-
-    if (batch->pages && exclusive) {
-        do_rows(batch, walk, from, to, true, false, true);
-    } else if (batch->pages) {
-        do_rows(batch, walk, from, to, true, false, false);
-    } else if (batch->clear && exclusive) {
-        do_rows(batch, walk, from, to, false, true, true);
-    } else if (batch->clear) {
-        do_rows(batch, walk, from, to, false, true, false);
-    } else if (exclusive) {
-        do_rows(batch, walk, from, to, false, false, true);
-    } else {
-        do_rows(batch, walk, from, to, false, false, false);
-    }
-}
-
 /* What all rows reach to, of those that are inside. */
-static struct iova_span reach_of(const struct batch *batch)
+static struct iova_span reach_of(const struct iova_batch *batch)
 {
     struct iova_span reach = {.iova = batch->bitmap->geometry.iova};
     struct iova_span row;
@@ -193,7 +101,7 @@ static struct iova_span reach_of(const struct batch *batch)
 }
 
 /* Row by row, in the order given. */
-static void do_in_order(const struct batch *batch, struct iova_walk *walk)
+static void do_in_order(const struct iova_batch *batch, struct iova_walk *walk)
 {
     const bool simple = batch->bitmap->pin == &iova_pin_none;
     const bool counts = (batch->flags & IOVA_BITMAP_COUNT) != 0;
@@ -228,8 +136,8 @@ static void do_in_order(const struct batch *batch, struct iova_walk *walk)
 /* ---- rows sorted ---- */
 
 /* The rows that have bits, ascending, and what they reach to: 0, -ENOMEM or -EINTR. */
-static int sorted_rows(const struct batch *batch, struct iova_poll *poll, struct iova_bits **sorted,
-                       uint64_t *nrows, struct iova_span *reach)
+static int sorted_rows(const struct iova_batch *batch, struct iova_poll *poll,
+                       struct iova_bits **sorted, uint64_t *nrows, struct iova_span *reach)
 {
     struct iova_bits *rows = NULL;
     struct iova_span row;
@@ -262,7 +170,7 @@ static int sorted_rows(const struct batch *batch, struct iova_poll *poll, struct
 }
 
 /* In ascending order, rows that touch joined into one: each window is taken once. */
-static void do_sorted(const struct batch *batch, struct iova_walk *walk)
+static void do_sorted(const struct iova_batch *batch, struct iova_walk *walk)
 {
     struct iova_bits *rows;
     uint64_t nrows;
@@ -286,7 +194,7 @@ static void do_sorted(const struct batch *batch, struct iova_walk *walk)
 
 /* ---- the verbs ---- */
 
-static int run(const struct batch *batch, unsigned takes, uint64_t *bad_row,
+static int run(const struct iova_batch *batch, unsigned takes, uint64_t *bad_row,
                struct iova_bitmap_report *report)
 {
     const bool sorted = batch->bitmap->pin != &iova_pin_none;
@@ -316,7 +224,7 @@ static const uint64_t *words_of(const struct iova_bitmap_range *rows)
 int iova_bitmap_put_back(struct iova_bitmap *bitmap, const struct iova_bitmap_ranges *ranges,
                          struct iova_bitmap_report *report)
 {
-    const struct batch batch = {
+    const struct iova_batch batch = {
         .bitmap = bitmap, .items = words_of(ranges->rows), .count = ranges->count};
     struct iova_walk walk;
 
@@ -334,7 +242,7 @@ int iova_bitmap_set_ranges(struct iova_bitmap *bitmap, const struct iova_bitmap_
                            uint64_t count, unsigned flags, uint64_t *bad_row,
                            struct iova_bitmap_report *report)
 {
-    const struct batch batch = {
+    const struct iova_batch batch = {
         .bitmap = bitmap, .items = words_of(ranges), .count = count, .flags = flags};
 
     return run(&batch, IOVA_BITMAP_CLIP | IOVA_BITMAP_COUNT | IOVA_BITMAP_EXCLUSIVE, bad_row,
@@ -345,7 +253,7 @@ int iova_bitmap_clear_ranges(struct iova_bitmap *bitmap, const struct iova_bitma
                              uint64_t count, unsigned flags, uint64_t *bad_row,
                              struct iova_bitmap_report *report)
 {
-    const struct batch batch = {
+    const struct iova_batch batch = {
         .bitmap = bitmap, .items = words_of(ranges), .count = count, .clear = true, .flags = flags};
 
     return run(&batch, IOVA_BITMAP_CLIP | IOVA_BITMAP_EXCLUSIVE, bad_row, report);
@@ -354,7 +262,7 @@ int iova_bitmap_clear_ranges(struct iova_bitmap *bitmap, const struct iova_bitma
 int iova_bitmap_set_pages(struct iova_bitmap *bitmap, const uint64_t *pages, uint64_t count,
                           unsigned flags, uint64_t *bad_row, struct iova_bitmap_report *report)
 {
-    const struct batch batch = {
+    const struct iova_batch batch = {
         .bitmap = bitmap, .items = pages, .count = count, .pages = true, .flags = flags};
 
     return run(&batch, IOVA_BITMAP_CLIP | IOVA_BITMAP_COUNT | IOVA_BITMAP_EXCLUSIVE, bad_row,

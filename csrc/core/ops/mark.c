@@ -28,7 +28,9 @@ static bool mark_here(struct iova_bitmap *bitmap, const struct iova_span *span, 
                  iova_bits_test_and_mark_word(run.last, run.in_last);
     } else {
         iova_bits_mark_word(run.first, run.in_first, exclusive);
-        iova_bits_mark_word(run.last, run.in_last, exclusive);
+        if (run.in_last != 0) { /* a load would wait for the locked instruction */
+            iova_bits_mark_word(run.last, run.in_last, exclusive);
+        }
     }
     return true;
 }
