@@ -3,6 +3,11 @@
  */
 #include "python/threads/threads.h"
 
+static bool runs_python(const struct ib_bitmap *self)
+{
+    return self != NULL && ib_bitmap_has_pin_object(self);
+}
+
 int ib_call_begin(struct ib_call *call, struct ib_bitmap *self, struct ib_bitmap *other,
                   uint64_t bytes)
 {
@@ -13,12 +18,13 @@ int ib_call_begin(struct ib_call *call, struct ib_bitmap *self, struct ib_bitmap
         ib_bitmap_end(self);
         return -1;
     }
-    bool python =
-        ib_bitmap_has_pin_object(self) || (other != NULL && ib_bitmap_has_pin_object(other));
     call->bitmap = self;
     call->other = other;
     call->is_present = false;
-    call->thread = bytes >= IB_UNLOCK_BYTES && !python ? ib_unlock() : NULL;
+    call->thread = NULL;
+    if (bytes >= IB_UNLOCK_BYTES && !runs_python(self) && !runs_python(other)) {
+        call->thread = ib_unlock();
+    }
     return 0;
 }
 
@@ -36,7 +42,9 @@ int ib_call_end(struct ib_call *call, int rc)
 {
     struct ib_bitmap *self = call->bitmap;
 
-    ib_relock(call->thread);
+    if (call->thread != NULL) {
+        ib_relock(call->thread);
+    }
     if (call->is_present) {
         ib_present_end(&call->present);
     }

@@ -38,7 +38,7 @@ void ib_queue_wake(struct ib_queue *queue);
  * Without the interpreter too, in an operation between unlock and relock. */
 int ib_poll(void *context);
 PyThreadState *ib_unlock(void);
-void ib_relock(PyThreadState *thread); /* NULL: it was not let go */
+void ib_relock(PyThreadState *thread);
 
 extern const char ib_doc_signal_interval[];
 PyObject *ib_signal_interval(PyObject *module, PyObject *ns);
