@@ -2,8 +2,8 @@
  * threads.h - the bitmap object as threads see it: operations begin and end on it, may run without
  * the interpreter meanwhile, answer signals, and are waited for by free().
  *
- * Nothing here is held while Python code runs, so that a callback can use any bitmap, and so that
- * there is no order in which two bitmaps must be locked.
+ * No lock is held while Python code waits, so that a callback can use any bitmap, and so that there
+ * is no order in which two bitmaps must be locked.
  */
 #ifndef IB_THREADS_H
 #define IB_THREADS_H
