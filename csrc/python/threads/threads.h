@@ -158,7 +158,11 @@ struct ib_present {
 static inline void ib_present_begin(struct ib_present *present, struct ib_bitmap *self)
 {
 #ifdef Py_GIL_DISABLED
-    PyCriticalSection_Begin(&present->section, (PyObject *)self);
+    /* A thread that fork() left behind may have the object's own lock: all inherited ones then
+     * share that of an object which nobody else locks. */
+    PyObject *inherited = self->state->restore;
+    PyCriticalSection_Begin(&present->section,
+                            self->process == ib_process() ? (PyObject *)self : inherited);
 #else
     (void)present, (void)self;
 #endif
