@@ -8,13 +8,22 @@ static bool runs_python(const struct ib_bitmap *self)
     return self != NULL && ib_bitmap_has_pin_object(self);
 }
 
+static int begin(const struct ib_call *call, struct ib_bitmap *self)
+{
+    if (!call->held) {
+        return ib_bitmap_begin(self);
+    }
+    ib_bitmap_hold(self);
+    return 0;
+}
+
 int ib_call_begin(struct ib_call *call, struct ib_bitmap *self, struct ib_bitmap *other,
                   uint64_t bytes)
 {
-    if (ib_bitmap_begin(self) < 0) {
+    if (begin(call, self) < 0) {
         return -1;
     }
-    if (other != NULL && ib_bitmap_begin(other) < 0) {
+    if (other != NULL && begin(call, other) < 0) {
         ib_bitmap_end(self);
         return -1;
     }

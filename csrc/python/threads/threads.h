@@ -125,6 +125,13 @@ static inline int ib_bitmap_begin(struct ib_bitmap *self)
     return 0;
 }
 
+/* Once more within begin and end: also where it was freed since. */
+static inline void ib_bitmap_hold(struct ib_bitmap *self)
+{
+    ib_shared_add(&self->uses, IB_USE);
+    ib_depth++;
+}
+
 static inline void ib_bitmap_end(struct ib_bitmap *self)
 {
     ib_depth--;
@@ -193,6 +200,7 @@ static inline void ib_present_end(struct ib_present *present)
 struct ib_call {
     uint64_t iova; /* the range that was asked for, for its error; that of all is not needed */
     uint64_t length;
+    bool held; /* the caller stands between begin and end: freeing since then does not matter */
     struct iova_bitmap_report report;
     struct ib_bitmap *bitmap;
     struct ib_bitmap *other;
