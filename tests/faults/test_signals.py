@@ -152,9 +152,10 @@ def test_a_callback_in_c_is_interrupted_between_two_windows(by_window):
     """It runs no Python code, in which a signal would be answered."""
     run_child(
         """
-        import ctypes
+        import ctypes, signal
         import iovabitmap as ib
 
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # the parent may ignore it
         interrupt = ctypes.pythonapi.PyErr_SetInterrupt  # as Ctrl-C does
         interrupt.argtypes = [ctypes.py_object, ctypes.c_uint64, ctypes.c_uint64, ctypes.py_object]
         interrupt.restype = None

@@ -36,7 +36,7 @@ static int check_same(struct ib_bitmap *self, struct ib_bitmap *other)
 
 int ib_call_begin_same(struct ib_call *call, struct ib_bitmap *self, struct ib_bitmap *other)
 {
-    return check_same(self, other) < 0
+    return !call->held && check_same(self, other) < 0
                ? -1
                : ib_call_begin(call, self, other, ib_bitmap_geometry(self)->nbytes);
 }
@@ -68,9 +68,9 @@ PyObject *ib_bitmap_compare(PyObject *a, PyObject *b, int op)
 
 /* self = self OP other. 0 or -1. */
 static int combine(struct ib_bitmap *self, struct ib_bitmap *other,
-                   enum iova_bitmap_operation operation)
+                   enum iova_bitmap_operation operation, bool held)
 {
-    struct ib_call call = {0};
+    struct ib_call call = {.held = held};
 
     if (ib_call_begin_same(&call, self, other) < 0) {
         return -1;
@@ -99,7 +99,7 @@ static PyObject *inplace(PyObject *a, PyObject *b, enum iova_bitmap_operation op
     if (self == NULL || other == NULL || self->state != other->state) {
         return Py_NewRef(Py_NotImplemented);
     }
-    return combine(self, other, operation) < 0 ? NULL : Py_NewRef(a);
+    return combine(self, other, operation, false) < 0 ? NULL : Py_NewRef(a);
 }
 
 static PyObject *binary(PyObject *a, PyObject *b, enum iova_bitmap_operation operation)
@@ -110,10 +110,14 @@ static PyObject *binary(PyObject *a, PyObject *b, enum iova_bitmap_operation ope
     if (left == NULL || right == NULL || left->state != right->state) {
         return Py_NewRef(Py_NotImplemented);
     }
-    PyObject *result = check_same(left, right) < 0 ? NULL : ib_bitmap_copy(left, NULL);
-    if (result != NULL && combine((struct ib_bitmap *)result, right, operation) < 0) {
+    if (check_same(left, right) < 0 || ib_bitmap_begin(right) < 0) { /* held during the copy */
+        return NULL;
+    }
+    PyObject *result = ib_bitmap_copy(left, NULL);
+    if (result != NULL && combine((struct ib_bitmap *)result, right, operation, true) < 0) {
         Py_CLEAR(result);
     }
+    ib_bitmap_end(right);
     return result;
 }
 

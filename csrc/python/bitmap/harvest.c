@@ -28,9 +28,9 @@ static int check_into(struct ib_bitmap *self, struct ib_bitmap *into)
 static PyObject *move_into(struct ib_bitmap *self, struct ib_bitmap *into, uint64_t iova,
                            uint64_t length, unsigned flags)
 {
-    struct ib_call call = {.iova = iova, .length = length};
+    struct ib_call call = {.iova = iova, .length = length, .held = true};
 
-    if (ib_bitmap_check(into) < 0 || check_into(self, into) < 0 ||
+    if (check_into(self, into) < 0 ||
         ib_call_begin(&call, self, into, ib_bitmap_bytes(self, length)) < 0) {
         return NULL;
     }
@@ -80,7 +80,7 @@ static void undo_harvest(struct ib_bitmap *self, struct iova_bitmap_ranges *rang
 /* Between begin and end: what cannot be handed out is put back. */
 static PyObject *harvest(struct ib_bitmap *self, uint64_t iova, uint64_t length, unsigned flags)
 {
-    struct ib_call call = {.iova = iova, .length = length};
+    struct ib_call call = {.iova = iova, .length = length, .held = true};
     struct iova_bitmap_ranges ranges = {0};
 
     if (ib_call_begin(&call, self, NULL, ib_bitmap_bytes(self, length)) < 0) {
@@ -128,28 +128,32 @@ IB_METHOD(read_and_clear)
 {
     static const char *const names[] = {"iova", "length", "into", "exclusive"};
     static const struct ib_signature signature = {"read_and_clear", 0, 2, 4, names};
-    PyObject *parsed[4];
+    PyObject *parsed[4], *result = NULL;
     uint64_t iova, length;
     unsigned flags = 0;
 
     if (ib_parse(&signature, args, nargs, kwnames, parsed) < 0) {
         return NULL;
     }
-    PyObject *into = parsed[2] == Py_None ? NULL : parsed[2];
-    if ((into != NULL && ib_bitmap_check_type(self, into, "into") < 0) ||
-        ib_flag(parsed[3], IOVA_BITMAP_EXCLUSIVE, &flags) < 0 ||
-        ib_bitmap_optional_range(self, parsed[0], parsed[1], &iova, &length) < 0) {
+    PyObject *given = parsed[2] == Py_None ? NULL : parsed[2];
+    if ((given != NULL && ib_bitmap_check_type(self, given, "into") < 0) ||
+        ib_flag(parsed[3], IOVA_BITMAP_EXCLUSIVE, &flags) < 0 || ib_bitmap_begin(self) < 0) {
         return NULL;
+    }
+    struct ib_bitmap *into = (struct ib_bitmap *)given;
+    if (into != NULL && ib_bitmap_begin(into) < 0) {
+        ib_bitmap_end(self);
+        return NULL;
+    }
+    if (ib_bitmap_optional_range(self, parsed[0], parsed[1], &iova, &length) == 0) {
+        result = into != NULL ? move_into(self, into, iova, length, flags)
+                              : harvest(self, iova, length, flags);
     }
     if (into != NULL) {
-        return move_into(self, (struct ib_bitmap *)into, iova, length, flags);
+        ib_bitmap_end(into);
     }
-    if (ib_bitmap_begin(self) < 0) {
-        return NULL;
-    }
-    PyObject *rows = harvest(self, iova, length, flags);
     ib_bitmap_end(self);
-    return rows;
+    return result;
 }
 
 /* Marks in self what is dirty in other: pages marked for the first time, or -1. */

@@ -16,7 +16,7 @@ static int on_range(struct ib_bitmap *self, const struct ib_signature *signature
                     unsigned flags, uint64_t *pages)
 {
     PyObject *parsed[NARGUMENTS] = {NULL};
-    struct ib_call call;
+    struct ib_call call = {0};
 
     if (ib_parse(signature, args, nargs, kwnames, parsed) < 0 ||
         ib_u64(parsed[IOVA], "iova", &call.iova) < 0 ||

@@ -23,9 +23,6 @@ int ib_bitmap_optional_range(struct ib_bitmap *self, PyObject *iova_object, PyOb
 {
     const struct iova_bitmap_geometry *geometry = ib_bitmap_geometry(self);
 
-    if (ib_bitmap_check(self) < 0) {
-        return -1;
-    }
     *iova = geometry->iova;
     *length = 0;
     bool to_end = length_object == NULL || length_object == Py_None;
@@ -95,14 +92,19 @@ static int count_ranges_question(struct iova_bitmap *engine, uint64_t iova, uint
 static int ask(struct ib_bitmap *self, PyObject *iova_object, PyObject *length_object,
                question engine_call, unsigned flags, uint64_t *found)
 {
-    struct ib_call call;
+    struct ib_call call = {.held = true};
 
-    if (ib_bitmap_optional_range(self, iova_object, length_object, &call.iova, &call.length) < 0 ||
-        ib_call_begin(&call, self, NULL, ib_bitmap_bytes(self, call.length)) < 0) {
+    if (ib_bitmap_begin(self) < 0) {
         return -1;
     }
-    return ib_call_answer(
-        &call, engine_call(self->engine, call.iova, call.length, flags, found, &call.report));
+    int rc = ib_bitmap_optional_range(self, iova_object, length_object, &call.iova, &call.length);
+    if (rc == 0) {
+        ib_call_begin(&call, self, NULL, ib_bitmap_bytes(self, call.length));
+        rc = engine_call(self->engine, call.iova, call.length, flags, found, &call.report);
+        rc = ib_call_answer(&call, rc);
+    }
+    ib_bitmap_end(self);
+    return rc;
 }
 
 static const char *const range_names[] = {"iova", "length"};

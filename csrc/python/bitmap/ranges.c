@@ -63,9 +63,9 @@ static PyObject *filled(PyObject *out, uint64_t count)
 
 /* Runs the engine. 0 or -1. */
 static int extract(struct ib_bitmap *self, uint64_t iova, uint64_t length, unsigned flags,
-                   struct iova_bitmap_ranges *ranges)
+                   bool held, struct iova_bitmap_ranges *ranges)
 {
-    struct ib_call call = {.iova = iova, .length = length};
+    struct ib_call call = {.iova = iova, .length = length, .held = held};
 
     if (ib_call_begin(&call, self, NULL, ib_bitmap_bytes(self, length)) < 0) {
         return -1;
@@ -120,11 +120,17 @@ IB_METHOD(ranges)
     }
     int dirty = parsed[2] == NULL ? 1 : PyObject_IsTrue(parsed[2]);
     PyObject *out = parsed[3] == Py_None ? NULL : parsed[3];
-    if (dirty < 0 || ib_bitmap_optional_range(self, parsed[0], parsed[1], &iova, &length) < 0 ||
-        (out != NULL && out_rows(out, &view, &ranges) < 0)) {
+    if (dirty < 0 || ib_bitmap_begin(self) < 0) {
         return NULL;
     }
-    int rc = extract(self, iova, length, dirty ? 0 : IOVA_BITMAP_CLEAN, &ranges);
+    int rc = ib_bitmap_optional_range(self, parsed[0], parsed[1], &iova, &length);
+    if (rc == 0 && out != NULL) {
+        rc = out_rows(out, &view, &ranges);
+    }
+    if (rc == 0) {
+        rc = extract(self, iova, length, dirty ? 0 : IOVA_BITMAP_CLEAN, true, &ranges);
+    }
+    ib_bitmap_end(self);
     if (view.obj != NULL) {
         PyBuffer_Release(&view);
     }
@@ -145,16 +151,20 @@ IB_METHOD(pages)
     static const struct ib_signature signature = {"pages", 0, 2, 2, names};
     PyObject *parsed[2];
     uint64_t count = 0, *pages = NULL;
-    struct ib_call call;
+    struct ib_call call = {.held = true};
 
-    if (ib_parse(&signature, args, nargs, kwnames, parsed) < 0 ||
-        ib_bitmap_optional_range(self, parsed[0], parsed[1], &call.iova, &call.length) < 0 ||
-        ib_call_begin(&call, self, NULL, ib_bitmap_bytes(self, call.length)) < 0) {
+    if (ib_parse(&signature, args, nargs, kwnames, parsed) < 0 || ib_bitmap_begin(self) < 0) {
         return NULL;
     }
-    int rc =
-        iova_bitmap_pages(self->engine, call.iova, call.length, 0, &pages, &count, &call.report);
-    if (ib_call_answer(&call, rc) < 0) {
+    int rc = ib_bitmap_optional_range(self, parsed[0], parsed[1], &call.iova, &call.length);
+    if (rc == 0) {
+        ib_call_begin(&call, self, NULL, ib_bitmap_bytes(self, call.length));
+        rc = iova_bitmap_pages(self->engine, call.iova, call.length, 0, &pages, &count,
+                               &call.report);
+        rc = ib_call_answer(&call, rc);
+    }
+    ib_bitmap_end(self);
+    if (rc < 0) {
         return NULL;
     }
     PyObject *memory =
@@ -229,7 +239,7 @@ static int next_batch(struct range_iterator *self, struct iova_bitmap_ranges *ra
         PyErr_NoMemory();
         return -1;
     }
-    return extract(self->bitmap, self->next, self->length, self->flags, ranges);
+    return extract(self->bitmap, self->next, self->length, self->flags, false, ranges);
 }
 
 static PyObject *next_array(struct range_iterator *self)

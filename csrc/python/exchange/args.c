@@ -65,35 +65,33 @@ static void raise_too_large(PyObject *integer, const char *name)
     Py_DECREF(text);
 }
 
-int ib_u64(PyObject *object, const char *name, uint64_t *value)
+static int from_int(PyObject *integer, const char *name, uint64_t *value)
 {
-    PyObject *integer = object;
-    int rc = 0;
-
-    if (PyLong_Check(object)) {
-        Py_INCREF(integer);
-    } else if (!PyIndex_Check(object)) {
-        PyErr_Format(PyExc_TypeError, "%s must be an int, not %R", name, Py_TYPE(object));
-        return -1;
-    } else if ((integer = PyNumber_Index(object)) == NULL) {
-        return -1; /* the object's own exception */
-    }
     *value = PyLong_AsUnsignedLongLong(integer);
     if (*value == UINT64_MAX && PyErr_Occurred()) {
         if (PyErr_ExceptionMatches(PyExc_OverflowError)) {
             PyErr_Clear();
             raise_too_large(integer, name);
         }
-        rc = -1;
+        return -1;
     }
-    Py_DECREF(integer);
-    return rc;
+    return 0;
 }
 
-int ib_flag(PyObject *object, unsigned flag, unsigned *flags)
+int ib_u64(PyObject *object, const char *name, uint64_t *value)
 {
-    int given = object == NULL ? 0 : PyObject_IsTrue(object);
-
-    *flags |= given > 0 ? flag : 0;
-    return given < 0 ? -1 : 0;
+    if (ib_exact_u64(object, value)) {
+        return 0;
+    }
+    if (PyLong_Check(object)) {
+        return from_int(object, name, value);
+    }
+    if (!PyIndex_Check(object)) {
+        PyErr_Format(PyExc_TypeError, "%s must be an int, not %R", name, Py_TYPE(object));
+        return -1;
+    }
+    PyObject *integer = PyNumber_Index(object);
+    int rc = integer == NULL ? -1 : from_int(integer, name, value);
+    Py_XDECREF(integer);
+    return rc;
 }

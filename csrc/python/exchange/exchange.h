@@ -27,7 +27,13 @@ int ib_parse(const struct ib_signature *signature, PyObject *const *args, Py_ssi
 int ib_u64(PyObject *object, const char *name, uint64_t *value);
 
 /* Adds `flag` to *flags if the object, which may be NULL, is true. 0 or -1. */
-int ib_flag(PyObject *object, unsigned flag, unsigned *flags);
+static inline int ib_flag(PyObject *object, unsigned flag, unsigned *flags)
+{
+    int given = object == NULL ? 0 : PyObject_IsTrue(object);
+
+    *flags |= given > 0 ? flag : 0;
+    return given < 0 ? -1 : 0;
+}
 
 /* The same as ib_u64 for the common case, in few steps; false, and no exception, for any other. */
 static inline bool ib_exact_u64(PyObject *object, uint64_t *value)

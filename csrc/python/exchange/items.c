@@ -164,8 +164,10 @@ static void note_row(uint64_t row)
 /* A number of row `row`. 0, or -1 and an exception that tells the row. */
 static int read_number(PyObject *object, const char *name, uint64_t row, uint64_t *out)
 {
+    if (ib_exact_u64(object, out)) {
+        return 0;
+    }
     PyObject *integer = Py_NewRef(object);
-
     if (!PyLong_Check(object) && PyIndex_Check(object)) {
         Py_DECREF(integer);
         integer = PyNumber_Index(object);
@@ -184,7 +186,8 @@ static int read_number(PyObject *object, const char *name, uint64_t row, uint64_
 
 static bool is_iterable(PyObject *object)
 {
-    return PyType_GetSlot(Py_TYPE(object), Py_tp_iter) != NULL || PySequence_Check(object);
+    return PyTuple_CheckExact(object) || PySequence_Check(object) ||
+           PyType_GetSlot(Py_TYPE(object), Py_tp_iter) != NULL;
 }
 
 /* The same of a whole row. */

@@ -3,22 +3,37 @@
  */
 #include "python/threads/threads.h"
 
+static bool runs_python(const struct ib_bitmap *self)
+{
+    return self != NULL && ib_bitmap_has_pin_object(self);
+}
+
+static int begin(const struct ib_call *call, struct ib_bitmap *self)
+{
+    if (!call->held) {
+        return ib_bitmap_begin(self);
+    }
+    ib_bitmap_hold(self);
+    return 0;
+}
+
 int ib_call_begin(struct ib_call *call, struct ib_bitmap *self, struct ib_bitmap *other,
                   uint64_t bytes)
 {
-    if (ib_bitmap_begin(self) < 0) {
+    if (begin(call, self) < 0) {
         return -1;
     }
-    if (other != NULL && ib_bitmap_begin(other) < 0) {
+    if (other != NULL && begin(call, other) < 0) {
         ib_bitmap_end(self);
         return -1;
     }
-    bool python =
-        ib_bitmap_has_pin_object(self) || (other != NULL && ib_bitmap_has_pin_object(other));
     call->bitmap = self;
     call->other = other;
     call->is_present = false;
-    call->thread = bytes >= IB_UNLOCK_BYTES && !python ? ib_unlock() : NULL;
+    call->thread = NULL;
+    if (bytes >= IB_UNLOCK_BYTES && !runs_python(self) && !runs_python(other)) {
+        call->thread = ib_unlock();
+    }
     return 0;
 }
 
@@ -36,7 +51,9 @@ int ib_call_end(struct ib_call *call, int rc)
 {
     struct ib_bitmap *self = call->bitmap;
 
-    ib_relock(call->thread);
+    if (call->thread != NULL) {
+        ib_relock(call->thread);
+    }
     if (call->is_present) {
         ib_present_end(&call->present);
     }

@@ -54,10 +54,8 @@ PyThreadState *ib_unlock(void)
 
 void ib_relock(PyThreadState *thread)
 {
-    if (thread != NULL) {
-        detached.thread = NULL; /* a handler may start operations of its own */
-        PyEval_RestoreThread(thread);
-    }
+    detached.thread = NULL; /* a handler may start operations of its own */
+    PyEval_RestoreThread(thread);
 }
 
 int ib_poll(void *context)

@@ -2,8 +2,8 @@
  * threads.h - the bitmap object as threads see it: operations begin and end on it, may run without
  * the interpreter meanwhile, answer signals, and are waited for by free().
  *
- * Nothing here is held while Python code runs, so that a callback can use any bitmap, and so that
- * there is no order in which two bitmaps must be locked.
+ * No lock is held while Python code waits, so that a callback can use any bitmap, and so that there
+ * is no order in which two bitmaps must be locked.
  */
 #ifndef IB_THREADS_H
 #define IB_THREADS_H
@@ -34,7 +34,7 @@ void ib_queue_wake(struct ib_queue *queue);
  * Without the interpreter too, in an operation between unlock and relock. */
 int ib_poll(void *context);
 PyThreadState *ib_unlock(void);
-void ib_relock(PyThreadState *thread); /* NULL: it was not let go */
+void ib_relock(PyThreadState *thread);
 
 extern const char ib_doc_signal_interval[];
 PyObject *ib_signal_interval(PyObject *module, PyObject *ns);
@@ -121,6 +121,13 @@ static inline int ib_bitmap_begin(struct ib_bitmap *self)
     return 0;
 }
 
+/* Once more within begin and end: also where it was freed since. */
+static inline void ib_bitmap_hold(struct ib_bitmap *self)
+{
+    ib_shared_add(&self->uses, IB_USE);
+    ib_depth++;
+}
+
 static inline void ib_bitmap_end(struct ib_bitmap *self)
 {
     ib_depth--;
@@ -154,7 +161,11 @@ struct ib_present {
 static inline void ib_present_begin(struct ib_present *present, struct ib_bitmap *self)
 {
 #ifdef Py_GIL_DISABLED
-    PyCriticalSection_Begin(&present->section, (PyObject *)self);
+    /* A thread that fork() left behind may have the object's own lock: all inherited ones then
+     * share that of an object which nobody else locks. */
+    PyObject *inherited = self->state->restore;
+    PyCriticalSection_Begin(&present->section,
+                            self->process == ib_process() ? (PyObject *)self : inherited);
 #else
     (void)present, (void)self;
 #endif
@@ -185,6 +196,7 @@ static inline void ib_present_end(struct ib_present *present)
 struct ib_call {
     uint64_t iova; /* the range that was asked for, for its error; that of all is not needed */
     uint64_t length;
+    bool held; /* the caller stands between begin and end: freeing since then does not matter */
     struct iova_bitmap_report report;
     struct ib_bitmap *bitmap;
     struct ib_bitmap *other;
