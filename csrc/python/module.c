@@ -133,8 +133,7 @@ static int execute(PyObject *module)
 {
     struct ib_state *state = PyModule_GetState(module);
 
-    if (check_environment(module) < 0 ||
-        ib_add_exceptions(module, state) < 0) {
+    if (check_environment(module) < 0 || ib_add_exceptions(module, state) < 0) {
         return -1;
     }
     struct {

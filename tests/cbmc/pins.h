@@ -6,8 +6,8 @@
 #ifndef PINS_H
 #define PINS_H
 
-#include "proof.h"
 #include "core/bitmap/window.h"
+#include "proof.h"
 
 #ifndef HOST_PAGES
 #define HOST_PAGES 3

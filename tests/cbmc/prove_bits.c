@@ -10,8 +10,8 @@
 
 #include "core/bits/bits.h"
 #include "core/bits/kernels.h"
-#include "proof.h"
 #include "core/bits/words.h"
+#include "proof.h"
 
 struct memory {
     uint8_t bytes[BYTES];

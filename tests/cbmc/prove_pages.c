@@ -2,8 +2,8 @@
  * prove_pages.c - csrc/core/window.c: the bytes and pages that a window takes, for bitmaps of any
  * size at any address.
  */
-#include "proof.h"
 #include "core/bitmap/window.h"
+#include "proof.h"
 
 /* A pin that delivers in full. */
 static int64_t full_pin(void *context, uintptr_t address, uint64_t npages,

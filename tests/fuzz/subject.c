@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fuzz.h"
 #include "core/bits/kernels.h"
+#include "fuzz.h"
 
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer)

@@ -27,7 +27,8 @@ struct iova_pages {
 /* At most this many of them come from one iova_write_protect_scan(). */
 enum { IOVA_WRITE_PROTECT_BATCH = 512 };
 
-/* Protects `pages`, with nothing open before. 0, or -errno with nothing protected or open and *step saying what failed. */
+/* Protects `pages`, with nothing open before. 0, or -errno with nothing protected or open and *step
+ * saying what failed. */
 int iova_write_protect_open(struct iova_write_protect *protect, struct iova_pages pages,
                             enum iova_write_tracker_step *step);
 

@@ -164,7 +164,8 @@ static int merge(struct ib_bitmap *self, struct ib_bitmap *other, unsigned flags
     if (ib_call_begin(&call, self, other, ib_bitmap_geometry(other)->nbytes) < 0) {
         return -1;
     }
-    int rc = self == other ? 0 : iova_bitmap_merge(self->engine, other->engine, flags, &call.report);
+    int rc =
+        self == other ? 0 : iova_bitmap_merge(self->engine, other->engine, flags, &call.report);
     *newly = call.report.pages;
     return ib_call_end(&call, rc);
 }

@@ -164,8 +164,9 @@ static inline void ib_present_begin(struct ib_present *present, struct ib_bitmap
     /* A thread that fork() left behind may have the object's own lock: all inherited ones then
      * share that of an object which nobody else locks. */
     PyObject *inherited = self->state->restore;
-    PyCriticalSection_Begin(&present->section,
-                            self->process == ib_process() ? (PyObject *)self : inherited);
+    PyCriticalSection_Begin(&present->section, self->process == iova_process_generation()
+                                                   ? (PyObject *)self
+                                                   : inherited);
 #else
     (void)present, (void)self;
 #endif

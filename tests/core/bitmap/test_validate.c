@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "check.h"
-#include "fake_pin.h"
 #include "core/bitmap/bitmap.h"
+#include "fake_pin.h"
 
 static const char *broken_of(const struct iova_bitmap *bitmap, bool quiet)
 {

@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "check.h"
-#include "fake_pin.h"
 #include "core/bitmap/bitmap.h"
+#include "fake_pin.h"
 
 __extension__ typedef unsigned __int128 wide;
 
