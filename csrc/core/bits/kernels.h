@@ -14,11 +14,20 @@
 
 #include "iova_bitmap.h"
 
+/* A loop in plain C that the compiler makes faster for these features is inlined into two
+ * functions, of which one has this attribute. */
+#if defined(__x86_64__)
+#define IOVA_FOR_AVX2 __attribute__((target("avx2,bmi,bmi2")))
+#else
+#define IOVA_FOR_AVX2
+#endif
+#define IOVA_INLINED static inline __attribute__((always_inline))
+
 enum { IOVA_NCOMBINE = IOVA_BITMAP_SUB + 1 };
 
 struct iova_kernels {
     const char *name;
-    bool bmi2; /* the CPU has AVX2 and BMI2, for loops elsewhere that are compiled for them */
+    bool avx2; /* a function with IOVA_FOR_AVX2 may be called */
 
     /* Number of ones in nwords words. */
     uint64_t (*count)(const uint8_t *words, size_t nwords);

@@ -357,7 +357,7 @@ TARGET static void count_both(const uint8_t *a, const uint8_t *b, size_t nwords,
 
 static const struct iova_kernels kernels = {
     .name = "avx512",
-    .bmi2 = true,
+    .avx2 = true,
     .count = count,
     .edges = edges,
     .ones = ones,

@@ -77,47 +77,64 @@ static inline uint64_t operate(enum iova_bitmap_operation operation, uint64_t a,
     }
 }
 
-/* to = a OP b, whole words. The operation is known where this is inlined: the compiler makes SIMD
- * of it, which is as fast as memory is. */
-static inline void combine_by(enum iova_bitmap_operation operation, uint8_t *to, const uint8_t *a,
-                              const uint8_t *b, size_t nwords)
+/* to = to OP from, whole words. The operation is known where this is inlined: the compiler makes
+ * SIMD of it, which is as fast as memory is. */
+IOVA_INLINED void combine_by(enum iova_bitmap_operation operation, uint8_t *to, const uint8_t *from,
+                             size_t nwords)
 {
     for (size_t i = 0; i < 8 * nwords; i += 8) {
-        uint64_t x, y;
-        memcpy(&x, a + i, 8);
-        memcpy(&y, b + i, 8);
-        x = operate(operation, x, y);
-        memcpy(to + i, &x, 8);
+        uint64_t a, b;
+        memcpy(&a, to + i, 8);
+        memcpy(&b, from + i, 8);
+        a = operate(operation, a, b);
+        memcpy(to + i, &a, 8);
     }
 }
 
-/* to = a OP b, all bits of a piece; those after it in its last byte stay. */
-static void combine(enum iova_bitmap_operation operation, uint8_t *to, const struct iova_words *a,
-                    const struct iova_words *b)
+IOVA_INLINED void combine_words(enum iova_bitmap_operation operation, uint8_t *to,
+                                const uint8_t *from, size_t nwords)
 {
-    uint64_t tail = operate(operation, a->tail, b->tail);
-    const size_t n = a->nwords;
-
     switch (operation) {
     case IOVA_BITMAP_AND:
-        combine_by(IOVA_BITMAP_AND, to, a->body, b->body, n);
+        combine_by(IOVA_BITMAP_AND, to, from, nwords);
         break;
     case IOVA_BITMAP_OR:
-        combine_by(IOVA_BITMAP_OR, to, a->body, b->body, n);
+        combine_by(IOVA_BITMAP_OR, to, from, nwords);
         break;
     case IOVA_BITMAP_XOR:
-        combine_by(IOVA_BITMAP_XOR, to, a->body, b->body, n);
+        combine_by(IOVA_BITMAP_XOR, to, from, nwords);
         break;
     default:
-        combine_by(IOVA_BITMAP_SUB, to, a->body, b->body, n);
+        combine_by(IOVA_BITMAP_SUB, to, from, nwords);
     }
-    to += 8 * n;
-    unsigned nbits = a->tail_bits;
-    for (; nbits >= 8; nbits -= 8, tail >>= 8) {
+}
+
+IOVA_FOR_AVX2 static void combine_avx2(enum iova_bitmap_operation operation, uint8_t *to,
+                                       const uint8_t *from, size_t nwords)
+{
+    combine_words(operation, to, from, nwords);
+}
+
+/* to = to OP from, all bits of a piece; those after it in its last byte stay. */
+static void combine(enum iova_bitmap_operation operation, uint8_t *to, const uint8_t *from,
+                    uint64_t nbits)
+{
+    const struct iova_words a = iova_words_of(to, 0, nbits);
+    const struct iova_words b = iova_words_of(from, 0, nbits);
+    uint64_t tail = operate(operation, a.tail, b.tail);
+
+    if (iova_kernels()->avx2) {
+        combine_avx2(operation, to, from, a.nwords);
+    } else {
+        combine_words(operation, to, from, a.nwords);
+    }
+    to += 8 * a.nwords;
+    unsigned left = a.tail_bits;
+    for (; left >= 8; left -= 8, tail >>= 8) {
         *to++ = (uint8_t)tail;
     }
-    if (nbits != 0) {
-        uint8_t mask = iova_bits_upto(nbits - 1);
+    if (left != 0) {
+        uint8_t mask = iova_bits_upto(left - 1);
         *to = (uint8_t)((*to & ~mask) | ((uint8_t)tail & mask));
     }
 }
@@ -125,13 +142,11 @@ static void combine(enum iova_bitmap_operation operation, uint8_t *to, const str
 int iova_bitmap_combine(struct iova_bitmap *bitmap, struct iova_bitmap *other,
                         enum iova_bitmap_operation operation, struct iova_bitmap_report *report)
 {
-    struct iova_words a, b;
     struct pair pair;
 
     begin(&pair, bitmap, other, IOVA_WALK_WRITE_ALL, report);
     while (next(&pair)) {
-        words_of(&pair, &a, &b);
-        combine(operation, pair.a, &a, &b);
+        combine(operation, pair.a, pair.b, pair.nbits);
     }
     return end(&pair);
 }
@@ -195,10 +210,8 @@ static int add_combined(struct iova_runs *runs, const struct pair *pair,
     int rc = 0;
 
     while (rc == 0 && iova_chunk_cut(&rest, 8 * BLOCK_BYTES, &part)) {
-        const struct iova_words a = iova_words_of(part.bytes, 0, part.nbits);
-        const struct iova_words b = iova_words_of(pair->b + (part.bytes - pair->a), 0, part.nbits);
-        block[(part.nbits - 1) >> 3] = 0; /* of which a part may stay */
-        combine(operation, block, &a, &b);
+        memcpy(block, part.bytes, (size_t)((part.nbits + 7) >> 3));
+        combine(operation, block, pair->b + (part.bytes - pair->a), part.nbits);
         part.bytes = block;
         rc = iova_runs_add(runs, &part);
     }

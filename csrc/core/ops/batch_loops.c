@@ -7,12 +7,10 @@
 #include "core/bits/bits.h"
 #include "core/bits/kernels.h"
 
-#define ALWAYS __attribute__((always_inline))
-
 /* Whether none of some rows is empty or reaches outside. Of ranges shorter than 2**63 the highest
  * bit of a difference tells, so that there is no branch for each row; of others nothing is known.
  */
-static inline ALWAYS bool inside(const struct iova_batch *batch, uint64_t from, uint64_t to)
+IOVA_INLINED bool inside(const struct iova_batch *batch, uint64_t from, uint64_t to)
 {
     const uint64_t base = batch->bitmap->geometry.iova;
     const uint64_t room = batch->bitmap->geometry.last - base;
@@ -70,9 +68,9 @@ static struct aligned aligned_of(const struct iova_bitmap *bitmap)
  * unpredictable; a shared one does not, because a locked instruction costs more than that. The
  * constants are known where this is inlined, so that each kind of batch has a loop of its own.
  */
-static inline ALWAYS uint64_t do_rows(const uint64_t *items, uint64_t i, uint64_t to,
-                                      uint64_t ahead, const struct aligned *words, unsigned pgshift,
-                                      bool pages, bool clear, bool exclusive)
+IOVA_INLINED uint64_t do_rows(const uint64_t *items, uint64_t i, uint64_t to, uint64_t ahead,
+                              const struct aligned *words, unsigned pgshift, bool pages, bool clear,
+                              bool exclusive)
 {
     const struct aligned aligned = *words;
     const unsigned columns = pages ? 1 : 2;
@@ -111,8 +109,8 @@ static inline ALWAYS uint64_t do_rows(const uint64_t *items, uint64_t i, uint64_
 }
 
 /* Each kind of batch: the row that do_rows() ended at. */
-static inline ALWAYS uint64_t do_kind(const struct iova_batch *batch, uint64_t i, uint64_t to,
-                                      uint64_t ahead, const struct aligned *words)
+IOVA_INLINED uint64_t do_kind(const struct iova_batch *batch, uint64_t i, uint64_t to,
+                              uint64_t ahead, const struct aligned *words)
 {
     const bool exclusive = (batch->flags & IOVA_BITMAP_EXCLUSIVE) != 0;
     const unsigned pgshift = batch->bitmap->geometry.pgshift;
@@ -131,7 +129,7 @@ static inline ALWAYS uint64_t do_kind(const struct iova_batch *batch, uint64_t i
 
 enum { AHEAD = 32 }; /* rows whose words are fetched while others are done */
 
-static inline ALWAYS uint64_t mark(const struct iova_batch *batch, uint64_t i, uint64_t to)
+IOVA_INLINED uint64_t mark(const struct iova_batch *batch, uint64_t i, uint64_t to)
 {
     const struct aligned words = aligned_of(batch->bitmap);
 
@@ -148,34 +146,30 @@ static inline ALWAYS uint64_t mark(const struct iova_batch *batch, uint64_t i, u
     return do_kind(batch, i, to, 0, &words);
 }
 
-/* Both loops, for CPUs that have some features. */
-#define LOOPS(name, target)                                                                        \
-    target static bool name##_inside(const struct iova_batch *batch, uint64_t from, uint64_t to)   \
-    {                                                                                              \
-        return inside(batch, from, to);                                                            \
-    }                                                                                              \
-    target static uint64_t name##_mark(const struct iova_batch *batch, uint64_t from, uint64_t to) \
-    {                                                                                              \
-        return mark(batch, from, to);                                                              \
-    }                                                                                              \
-    static const struct iova_batch_loops name = {name##_inside, name##_mark};
+static bool plain_inside(const struct iova_batch *batch, uint64_t from, uint64_t to)
+{
+    return inside(batch, from, to);
+}
 
-LOOPS(plain, )
+static uint64_t plain_mark(const struct iova_batch *batch, uint64_t from, uint64_t to)
+{
+    return mark(batch, from, to);
+}
 
-#if defined(__x86_64__)
+IOVA_FOR_AVX2 static bool avx2_inside(const struct iova_batch *batch, uint64_t from, uint64_t to)
+{
+    return inside(batch, from, to);
+}
 
-LOOPS(bmi2, __attribute__((target("avx2,bmi,bmi2"))))
+IOVA_FOR_AVX2 static uint64_t avx2_mark(const struct iova_batch *batch, uint64_t from, uint64_t to)
+{
+    return mark(batch, from, to);
+}
 
 const struct iova_batch_loops *iova_batch_loops(void)
 {
-    return iova_kernels()->bmi2 ? &bmi2 : &plain;
+    static const struct iova_batch_loops plain = {plain_inside, plain_mark};
+    static const struct iova_batch_loops avx2 = {avx2_inside, avx2_mark};
+
+    return iova_kernels()->avx2 ? &avx2 : &plain;
 }
-
-#else
-
-const struct iova_batch_loops *iova_batch_loops(void)
-{
-    return &plain;
-}
-
-#endif
