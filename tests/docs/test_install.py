@@ -17,6 +17,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "c-users.md"
 HEADER = ROOT / "csrc" / "include" / "iova_bitmap.h"
+NAME = re.compile(r"`(\w+)`(?:,| \|$)")
 BLOCK = r"```{}\n(.*?)```\n"
 WARNINGS = ("-pedantic", "-Wall", "-Wextra", "-Werror")
 
@@ -82,6 +83,14 @@ def printed() -> str:
 def declared() -> list[str]:
     text = re.sub(r"/\*.*?\*/", "", HEADER.read_text("utf-8"), flags=re.DOTALL)
     return sorted(set(re.findall(r"\b(iova_bitmap_\w+)\(", text)))
+
+
+def test_the_reference_lists_every_function_once():
+    page = (ROOT / "docs" / "reference" / "c.md").read_text("utf-8")
+    listed = [
+        name for row in re.findall(r"^\|.*$", page, re.MULTILINE) for name in NAME.findall(row)
+    ]
+    assert sorted(f"iova_bitmap_{name}" for name in listed) == declared()
 
 
 def test_the_program_of_the_manual(program):
