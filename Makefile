@@ -243,6 +243,8 @@ include tools/recordings.mk
 
 # --- what users get -----------------------------------------------------------------------------
 
+include tools/install.mk
+
 dist: $(VENV)/.extra-dist ## The sdist, and from it the wheel, to dist/
 	rm -rf dist
 	$(BIN)/python -m build --outdir dist

@@ -16,12 +16,15 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-# Where a version is written by hand, and how.
+# Where a version is written by hand, and how; the numbers of it, where they stand apart.
 STATED = {
     "pyproject.toml": r'version = "(.+)"',
     "iovabitmap/__init__.py": r'__version__ = "(.+)"',
     "CHANGELOG.md": r"## \[(\d.*?)\]",  # the newest that has a number
     "CITATION.cff": r"version: (.+)",
+    "csrc/include/iova_bitmap.h": r"\n".join(
+        rf"#define IOVA_BITMAP_VERSION_{part} (\d+)" for part in ("MAJOR", "MINOR", "PATCH")
+    ),
 }
 DATED = {
     "CHANGELOG.md": r"## \[\d.*\] - (\d{4}-\d\d-\d\d)",
@@ -37,7 +40,7 @@ def stated(root: Path, patterns: dict[str, str]) -> dict[str, str]:
     found = {}
     for name, pattern in patterns.items():
         match = re.search(f"^{pattern}", (root / name).read_text(encoding="utf-8"), re.MULTILINE)
-        found[name] = match[1] if match else "nothing"
+        found[name] = ".".join(match.groups()) if match else "nothing"
     return found
 
 

@@ -59,6 +59,15 @@ struct iovabitmap_api {
     int (*count)(struct iova_bitmap *bitmap, uint64_t iova, uint64_t length, unsigned flags,
                  struct iova_bitmap_report *report);
     const struct iova_bitmap_geometry *(*geometry)(const struct iova_bitmap *bitmap);
+
+    /* Since 0.10. Rows that read_and_clear() allocated are given back with this rows_free(). */
+    int (*set_ranges)(struct iova_bitmap *bitmap, const struct iova_bitmap_range *ranges,
+                      uint64_t count, unsigned flags, uint64_t *bad_row,
+                      struct iova_bitmap_report *report);
+    int (*read_and_clear)(struct iova_bitmap *bitmap, uint64_t iova, uint64_t length,
+                          unsigned flags, struct iova_bitmap_ranges *ranges,
+                          struct iova_bitmap_report *report);
+    void (*rows_free)(void *rows);
 };
 
 /* Whether a library's table has all that this header names. */

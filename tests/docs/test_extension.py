@@ -126,7 +126,7 @@ def test_a_freed_bitmap_and_another_object_are_refused(device):
 
 @pytest.mark.parametrize(
     "version, size, fits",
-    [(1, 64, True), (1, 72, True), (1, 56, False), (2, 64, False), (0, 64, False)],
+    [(1, 88, True), (1, 96, True), (1, 80, False), (2, 88, False), (0, 88, False)],
 )
 def test_a_table_of_another_version_is_refused(installed, version, size, fits):
     """The library's own table with another head, in place of the library's."""
@@ -140,7 +140,7 @@ def test_a_table_of_another_version_is_refused(installed, version, size, fits):
         get.restype, get.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
         new.restype = ctypes.py_object
         new.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
-        table = ctypes.create_string_buffer(ctypes.string_at(get(_core._C_API, name), 64), 80)
+        table = ctypes.create_string_buffer(ctypes.string_at(get(_core._C_API, name), 88), 104)
         (ctypes.c_uint32 * 2).from_buffer(table)[:] = [version, size]
         _core._C_API = new(ctypes.addressof(table), name, None)
         sys.path.insert(0, site)

@@ -17,7 +17,8 @@ import iovabitmap as ib
 
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / "tools" / "release.py"
-FILES = ("pyproject.toml", "iovabitmap/__init__.py", "CHANGELOG.md", "CITATION.cff")
+HEADER = "csrc/include/iova_bitmap.h"
+FILES = ("pyproject.toml", "iovabitmap/__init__.py", "CHANGELOG.md", "CITATION.cff", HEADER)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def tool():
 def tree(tool, tmp_path):
     """A copy of the files that state the version."""
     for name in FILES:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     return tmp_path
 
@@ -66,6 +67,7 @@ def test_this_tree_agrees(tool):
         ("iovabitmap/__init__.py", r'^__version__ = "'),
         ("CHANGELOG.md", r"^## \[(?=\d)"),
         ("CITATION.cff", "^version: "),
+        (HEADER, "^#define IOVA_BITMAP_VERSION_MAJOR "),
     ],
 )
 def test_another_version_in_one_file_is_noticed(tool, tree, name, pattern):
@@ -85,6 +87,9 @@ def test_another_date_or_none_is_noticed(tool, tree, name):
 
 
 def test_changes_without_a_version_are_noticed(tool, tree):
+    page = tree / "CHANGELOG.md"  # which has some, or none, as things are
+    unreleased = re.compile(r"^## \[Unreleased\]\n.*?(?=^## )", re.MULTILINE | re.DOTALL)
+    page.write_text(unreleased.sub("", page.read_text("utf-8")), "utf-8")
     assert not any("Unreleased" in line for line in tool.unreleased(tree))
     change(tree / "CHANGELOG.md", r"^## \[", "## [Unreleased]\n\n- New.\n\n## [")
     assert tool.disagreements(tree) == []  # that is for the release only

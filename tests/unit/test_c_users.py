@@ -37,6 +37,15 @@ uint64_t count(const struct iovabitmap_api *api, struct iovabitmap_held *held)
     int rc = api->count(held->bitmap, geometry->iova, geometry->length, 0, &report);
     return rc < 0 ? UINT64_MAX : report.pages;
 }
+int set_ranges(const struct iovabitmap_api *api, struct iovabitmap_held *held,
+               const struct iova_bitmap_range *rows, uint64_t n, unsigned flags, uint64_t *bad_row,
+               struct iova_bitmap_report *report)
+{ return api->set_ranges(held->bitmap, rows, n, flags, bad_row, report); }
+int read_and_clear(const struct iovabitmap_api *api, struct iovabitmap_held *held, uint64_t iova,
+                   uint64_t length, struct iova_bitmap_ranges *ranges,
+                   struct iova_bitmap_report *report)
+{ return api->read_and_clear(held->bitmap, iova, length, 0, ranges, report); }
+void rows_free(const struct iovabitmap_api *api, void *rows) { api->rows_free(rows); }
 """
 BASE, PAGE, COUNT_FLAG = 0x10000, 4096, 2
 
@@ -47,6 +56,21 @@ class Held(ctypes.Structure):
 
 class Report(ctypes.Structure):
     _fields_ = [(name, ctypes.c_uint64) for name in ("pages", "iova", "length")]
+
+
+class Range(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_uint64) for name in ("iova", "length")]
+
+
+class Ranges(ctypes.Structure):
+    _fields_ = [
+        ("rows", ctypes.POINTER(Range)),
+        ("capacity", ctypes.c_uint64),
+        ("count", ctypes.c_uint64),
+    ]
+
+    def found(self) -> list[tuple[int, int]]:
+        return [(row.iova, row.length) for row in self.rows[: self.count]]
 
 
 class Library:
@@ -80,6 +104,21 @@ class Library:
     def test(self, held: Held, iova: int) -> int:
         return self.free.test(self.api, ctypes.byref(held), ctypes.c_uint64(iova))
 
+    def set_ranges(self, held: Held, rows: list[tuple[int, int]], flags: int = 0):
+        """The status, the row that is bad, and how many pages were clean."""
+        array, bad, report = (Range * len(rows))(*rows), ctypes.c_uint64(999), Report()
+        count, pointers = ctypes.c_uint64(len(rows)), (ctypes.byref(bad), ctypes.byref(report))
+        held_ = ctypes.byref(held)
+        status = self.free.set_ranges(self.api, held_, array, count, flags, *pointers)
+        return status, bad.value, report.pages
+
+    def read_and_clear(self, held: Held, iova: int, length: int, ranges: Ranges):
+        """The status, and the part that is left."""
+        report, range_ = Report(), (ctypes.c_uint64(iova), ctypes.c_uint64(length))
+        pointers = (ctypes.byref(ranges), ctypes.byref(report))
+        status = self.free.read_and_clear(self.api, ctypes.byref(held), *range_, *pointers)
+        return status, report.iova, report.length
+
     def count(self, held: Held) -> int:
         return self.free.count(self.api, ctypes.byref(held))
 
@@ -112,6 +151,47 @@ def test_marks_of_c_are_marks_of_the_bitmap(library, pin):
     assert library.count(held) == bm.count() == 4
     library.let_go(held)
     assert (held.bitmap, held.memory) == (None, None)
+    library.let_go(held)
+
+
+def test_many_ranges_in_one_call(library):
+    bm = ib.IOVABitmap(BASE, 64 * PAGE, PAGE)
+    held = library.hold(bm)
+    rows = [(BASE + 9 * PAGE, 2 * PAGE), (BASE, 1), (BASE + 10 * PAGE + 5, PAGE)]
+    assert library.set_ranges(held, rows, COUNT_FLAG) == (0, 999, 4)
+    assert bm.to_text() == "0,9-11"
+    assert library.set_ranges(held, [(BASE, PAGE), (BASE - 1, 1)])[:2] == (-errno.ERANGE, 1)
+    assert library.set_ranges(held, []) == (0, 999, 0)
+    assert bm.to_text() == "0,9-11"
+    library.let_go(held)
+
+
+def test_a_harvest_into_rows_that_are_too_few_goes_on_where_it_says(library):
+    bm = ib.IOVABitmap(BASE, 64 * PAGE, PAGE)
+    for page in (1, 2, 5, 8, 63):
+        bm.set(BASE + page * PAGE, 1)
+    held, rows = library.hold(bm), (Range * 3)()
+    ranges = Ranges(rows, 2, 77)
+    left = (BASE + 8 * PAGE, 56 * PAGE)
+    assert library.read_and_clear(held, BASE, 64 * PAGE, ranges) == (-errno.ENOSPC, *left)
+    assert ranges.found() == [(BASE + PAGE, 2 * PAGE), (BASE + 5 * PAGE, PAGE)]
+    assert bm.to_text() == "8,63"
+    assert library.read_and_clear(held, *left, ranges) == (0, 0, 0)
+    assert ranges.found() == [(BASE + 8 * PAGE, PAGE), (BASE + 63 * PAGE, PAGE)]
+    assert not bm.any()
+    assert (rows[2].iova, rows[2].length) == (0, 0)
+    library.let_go(held)
+
+
+def test_a_harvest_into_rows_of_the_library(library):
+    bm = ib.IOVABitmap(BASE, 64 * PAGE, PAGE)
+    bm.set(BASE + 7 * PAGE, 3 * PAGE)
+    held, ranges = library.hold(bm), Ranges()
+    assert library.read_and_clear(held, BASE, 64 * PAGE, ranges) == (0, 0, 0)
+    assert ranges.found() == [(BASE + 7 * PAGE, 3 * PAGE)]
+    library.free.rows_free(library.api, ranges.rows)
+    library.free.rows_free(library.api, None)
+    assert not bm.any()
     library.let_go(held)
 
 
@@ -176,4 +256,4 @@ def test_the_example_of_a_device_model(tmp_path):
         capture_output=True,
         text=True,
     )
-    assert ran.stdout == "0 0,2,4,6\n"
+    assert ran.stdout == "0 0,2,4,6\n0 16384 False\n"

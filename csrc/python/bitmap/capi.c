@@ -76,6 +76,9 @@ static const struct iovabitmap_api table = {
     .test = iova_bitmap_test,
     .count = iova_bitmap_count,
     .geometry = iova_bitmap_geometry,
+    .set_ranges = iova_bitmap_set_ranges,
+    .read_and_clear = iova_bitmap_read_and_clear,
+    .rows_free = iova_bitmap_rows_free,
 };
 
 int ib_add_capi(PyObject *module)
