@@ -28,7 +28,9 @@ BUILT = Path("build/fuzz/core")
 CORPUS = "tests/fuzz/corpus"
 LIST = Path("tests/fuzz/planted.toml")
 COMPILE = ("-std=c11", "-D_GNU_SOURCE", "-w", "-pthread", "-Icsrc", "-Icsrc/include")
-WRAPPED = ("-Wl,--wrap=iova_bitmap_host_page_size", "-Wl,--wrap=iova_kernels")
+WRAPPED = "@tests/fuzz/fuzz.link"
+WALK = "bitmap/walk.c"  # the harness has one of its own
+LONG_WALK = "-DIOVA_LONG_WALK=100"
 FOUND = 77, 1, 70  # how libFuzzer ends: its own checks, a sanitizer, an input that takes too long
 
 
@@ -51,14 +53,16 @@ def build(mutant: Mutant, folder: Path, options: list[str]) -> Path:
     cc = os.environ.get("CC", "clang")
     source, made = folder / Path(mutant.file).name, folder / "planted.o"
     source.write_text(mutant.apply((CORE / mutant.file).read_text(encoding="utf-8")))
-    subprocess.run([cc, *COMPILE, *options, "-c", source, "-o", made], check=True)
-    original = BUILT / Path(mutant.file).with_suffix(".o")
+    subprocess.run([cc, *COMPILE, LONG_WALK, *options, "-c", source, "-o", made], check=True)
     harnesses = BUILT / "fuzz"
-    others = [o for o in sorted(BUILT.glob("*/*.o")) if o.parent != harnesses and o != original]
+    left_out = {BUILT / Path(file).with_suffix(".o") for file in (mutant.file, WALK)}
+    left_out |= {harnesses / "walk.o"} if mutant.file == WALK else set()
+    others = [o for o in sorted(BUILT.glob("*/*.o")) if o.parent != harnesses]
     harness = [o for o in sorted(harnesses.glob("*.o")) if o.stem != "replay"]
+    objects = [o for o in (*others, *harness) if o not in left_out]
     fuzzer = folder / "fuzzer"
-    link = [cc, *options, "-pthread", "-fsanitize=fuzzer", *WRAPPED]
-    subprocess.run([*link, made, *others, *harness, "-o", fuzzer], check=True)
+    link = [cc, *options, "-pthread", "-fsanitize=fuzzer", WRAPPED]
+    subprocess.run([*link, made, *objects, "-o", fuzzer], check=True)
     return fuzzer
 
 
@@ -108,7 +112,7 @@ def main() -> int:
     listed = tomllib.loads(LIST.read_text(encoding="utf-8"))
     names = [args.only] if args.only else listed["planted"][: args.most]
     if not has_avx2():
-        names = [name for name in names if not name.startswith("kernels_avx2")]
+        names = [name for name in names if not name.startswith("bits/kernels_avx2")]
         print("left out: defects in the loops for AVX2, which this CPU does not have")
     options = args.options.split()
     found = [check(name, options, listed["executions"]) for name in names]
