@@ -29,7 +29,7 @@ CORPUS = "tests/fuzz/corpus"
 LIST = Path("tests/fuzz/planted.toml")
 COMPILE = ("-std=c11", "-D_GNU_SOURCE", "-w", "-pthread", "-Icsrc", "-Icsrc/include")
 WRAPPED = "@tests/fuzz/fuzz.link"
-WALK = "bitmap/walk.c"  # the harness has one of its own
+WALK = Path("bitmap/walk.c")  # the harness has one of its own
 LONG_WALK = "-DIOVA_LONG_WALK=100"
 FOUND = 77, 1, 70  # how libFuzzer ends: its own checks, a sanitizer, an input that takes too long
 
@@ -48,21 +48,34 @@ def find_mutant(name: str) -> Mutant:
     sys.exit(f"{LIST} names a defect that cannot be planted: {name}")
 
 
+def users_of(file: str) -> dict[Path, Path]:
+    """The sources that a file is compiled with, and their objects; the walker is the harness's."""
+    objects = {}
+    for source in sorted(CORE.glob("*/*.c")):
+        name = source.relative_to(CORE)
+        made = BUILT / (Path("fuzz") / "walk.o" if name == WALK else name.with_suffix(".o"))
+        if f"{CORE}/{file}" in re.split(r"[\s:]+", made.with_suffix(".d").read_text()):
+            objects[source] = made
+    return objects
+
+
 def build(mutant: Mutant, folder: Path, options: list[str]) -> Path:
-    """The fuzzer with the defect."""
+    """The fuzzer with the defect: its file stands in a folder that is searched first."""
     cc = os.environ.get("CC", "clang")
-    source, made = folder / Path(mutant.file).name, folder / "planted.o"
-    source.write_text(mutant.apply((CORE / mutant.file).read_text(encoding="utf-8")))
-    subprocess.run([cc, *COMPILE, LONG_WALK, *options, "-c", source, "-o", made], check=True)
-    harnesses = BUILT / "fuzz"
-    left_out = {BUILT / Path(file).with_suffix(".o") for file in (mutant.file, WALK)}
-    left_out |= {harnesses / "walk.o"} if mutant.file == WALK else set()
-    others = [o for o in sorted(BUILT.glob("*/*.o")) if o.parent != harnesses]
-    harness = [o for o in sorted(harnesses.glob("*.o")) if o.stem != "replay"]
-    objects = [o for o in (*others, *harness) if o not in left_out]
+    changed = folder / CORE.name / mutant.file
+    changed.parent.mkdir(parents=True)
+    changed.write_text(mutant.apply((CORE / mutant.file).read_text(encoding="utf-8")))
+    made = {}
+    for source, original in users_of(mutant.file).items():
+        made[original] = folder / f"{source.stem}.o"
+        planted = changed if source == CORE / mutant.file else source
+        flags = [f"-I{folder}", *COMPILE, LONG_WALK, *options]
+        subprocess.run([cc, *flags, "-c", planted, "-o", made[original]], check=True)
+    left_out = {BUILT / "fuzz" / "replay.o", BUILT / WALK.with_suffix(".o"), *made}
+    others = [o for o in sorted(BUILT.glob("*/*.o")) if o not in left_out]
     fuzzer = folder / "fuzzer"
     link = [cc, *options, "-pthread", "-fsanitize=fuzzer", WRAPPED]
-    subprocess.run([*link, made, *objects, "-o", fuzzer], check=True)
+    subprocess.run([*link, *made.values(), *others, "-o", fuzzer], check=True)
     return fuzzer
 
 
