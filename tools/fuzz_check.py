@@ -28,7 +28,9 @@ BUILT = Path("build/fuzz/core")
 CORPUS = "tests/fuzz/corpus"
 LIST = Path("tests/fuzz/planted.toml")
 COMPILE = ("-std=c11", "-D_GNU_SOURCE", "-w", "-pthread", "-Icsrc", "-Icsrc/include")
-WRAPPED = ("-Wl,--wrap=iova_bitmap_host_page_size", "-Wl,--wrap=iova_kernels")
+WRAPPED = "@tests/fuzz/fuzz.link"
+WALK = Path("bitmap/walk.c")  # the harness has one of its own
+LONG_WALK = "-DIOVA_LONG_WALK=100"
 FOUND = 77, 1, 70  # how libFuzzer ends: its own checks, a sanitizer, an input that takes too long
 
 
@@ -46,19 +48,34 @@ def find_mutant(name: str) -> Mutant:
     sys.exit(f"{LIST} names a defect that cannot be planted: {name}")
 
 
+def users_of(file: str) -> dict[Path, Path]:
+    """The sources that a file is compiled with, and their objects; the walker is the harness's."""
+    objects = {}
+    for source in sorted(CORE.glob("*/*.c")):
+        name = source.relative_to(CORE)
+        made = BUILT / (Path("fuzz") / "walk.o" if name == WALK else name.with_suffix(".o"))
+        if f"{CORE}/{file}" in re.split(r"[\s:]+", made.with_suffix(".d").read_text()):
+            objects[source] = made
+    return objects
+
+
 def build(mutant: Mutant, folder: Path, options: list[str]) -> Path:
-    """The fuzzer with the defect."""
+    """The fuzzer with the defect: its file stands in a folder that is searched first."""
     cc = os.environ.get("CC", "clang")
-    source, made = folder / Path(mutant.file).name, folder / "planted.o"
-    source.write_text(mutant.apply((CORE / mutant.file).read_text(encoding="utf-8")))
-    subprocess.run([cc, *COMPILE, *options, "-c", source, "-o", made], check=True)
-    original = BUILT / Path(mutant.file).with_suffix(".o")
-    harnesses = BUILT / "fuzz"
-    others = [o for o in sorted(BUILT.glob("*/*.o")) if o.parent != harnesses and o != original]
-    harness = [o for o in sorted(harnesses.glob("*.o")) if o.stem != "replay"]
+    changed = folder / CORE.name / mutant.file
+    changed.parent.mkdir(parents=True)
+    changed.write_text(mutant.apply((CORE / mutant.file).read_text(encoding="utf-8")))
+    made = {}
+    for source, original in users_of(mutant.file).items():
+        made[original] = folder / f"{source.stem}.o"
+        planted = changed if source == CORE / mutant.file else source
+        flags = [f"-I{folder}", *COMPILE, LONG_WALK, *options]
+        subprocess.run([cc, *flags, "-c", planted, "-o", made[original]], check=True)
+    left_out = {BUILT / "fuzz" / "replay.o", BUILT / WALK.with_suffix(".o"), *made}
+    others = [o for o in sorted(BUILT.glob("*/*.o")) if o not in left_out]
     fuzzer = folder / "fuzzer"
-    link = [cc, *options, "-pthread", "-fsanitize=fuzzer", *WRAPPED]
-    subprocess.run([*link, made, *others, *harness, "-o", fuzzer], check=True)
+    link = [cc, *options, "-pthread", "-fsanitize=fuzzer", WRAPPED]
+    subprocess.run([*link, *made.values(), *others, "-o", fuzzer], check=True)
     return fuzzer
 
 
@@ -108,7 +125,7 @@ def main() -> int:
     listed = tomllib.loads(LIST.read_text(encoding="utf-8"))
     names = [args.only] if args.only else listed["planted"][: args.most]
     if not has_avx2():
-        names = [name for name in names if not name.startswith("kernels_avx2")]
+        names = [name for name in names if not name.startswith("bits/kernels_avx2")]
         print("left out: defects in the loops for AVX2, which this CPU does not have")
     options = args.options.split()
     found = [check(name, options, listed["executions"]) for name in names]

@@ -1,5 +1,5 @@
 /*
- * pins.h - a small host for proofs: its pages have 4 bytes, so that bitmaps small enough to be
+ * pins.h - a small host for proofs: its pages have 4 bytes (or 2), so that bitmaps small enough to be
  * unwound take many windows, and its pin backend answers anything: each call delivers in full, is
  * short, fails, or lies about its number.
  */
@@ -13,7 +13,11 @@
 #define HOST_PAGES 3
 #endif
 
-enum { HOST_PAGE = 4, HOST_BYTES = HOST_PAGE * HOST_PAGES };
+#ifndef HOST_PAGE
+#define HOST_PAGE 4
+#endif
+
+enum { HOST_BYTES = HOST_PAGE * HOST_PAGES };
 
 int8_t nondet_i8(void);
 

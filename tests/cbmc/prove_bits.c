@@ -1,5 +1,5 @@
 /*
- * prove_bits.c - csrc/core/bits.c, bits.h and words.h: for every content of a piece of memory, and
+ * prove_bits.c - csrc/core/bits: bits.c, bits.h, words.h and the portable expand: for every content of a piece of memory, and
  * every run of bits in it, at every byte address relative to a word.
  *
  * BYTES is the size of the memory and BYTE, the run's first byte in it, is a constant: each
@@ -98,31 +98,76 @@ void bits_newly(void)
     PROVE(newly == (uint64_t)inside(&run, a) + (a != b && inside(&run, b)));
 }
 
-/* The bitmap's memory is any part of the memory that holds the run; with EXACT, it ends there. */
-void bits_set_within(void)
+/* The masks of a short run in one or two aligned words, marked or cleared, where others may write or
+ * not. The bitmap's memory is any part of the memory that holds the run; with EXACT, it ends there.
+ * A run is refused only if it is longer, or if its words are not all in that part. */
+void bits_short_run(void)
 {
     struct memory memory, before = memory;
     const struct run run = any_run();
     const uint8_t bit = any_bit();
     const uint8_t begin = nondet_u8();
     const uint8_t end = nondet_u8();
+    const bool clear = nondet_bool();
+    const bool exclusive = nondet_bool();
+    struct iova_short_run words;
     GIVEN(begin <= run.byte && 8 * run.byte + run.skip + run.nbits <= 8 * end && end <= BYTES);
 
-    iova_bits_set_within(memory.bytes + run.byte, run.skip, run.nbits, memory.bytes + begin,
-                         memory.bytes + end);
-    PROVE(bit_at(memory.bytes, bit) == (inside(&run, bit) || bit_at(before.bytes, bit)));
+    const unsigned first = run.byte & ~7u; /* the memory starts at a word */
+    const unsigned behind = ((8 * run.byte + run.skip + run.nbits - 1) / 64 + 1) * 8;
+    const bool some = iova_bits_short_run(&words, memory.bytes + run.byte, run.skip, run.nbits,
+                                          memory.bytes + begin, memory.bytes + end);
+    PROVE(some == (run.nbits <= 64 && begin <= first && behind <= end));
+    if (some) {
+        PROVE(words.first == memory.bytes + first && words.last == memory.bytes + behind - 8);
+        PROVE((words.in_last != 0) == (words.last != words.first));
+        if (clear) {
+            iova_bits_clear_word(words.first, words.in_first, exclusive);
+            iova_bits_clear_word(words.last, words.in_last, exclusive);
+        } else {
+            iova_bits_mark_word(words.first, words.in_first, exclusive);
+            iova_bits_mark_word(words.last, words.in_last, exclusive);
+        }
+        PROVE(bit_at(memory.bytes, bit) ==
+              (inside(&run, bit) ? !clear : bit_at(before.bytes, bit)));
+    }
 }
 
+/* A run of any length as a head, whole bytes and a tail: they are its bits, and nothing else. */
+void bits_cut(void)
+{
+    const unsigned skip = nondet_unsigned();
+    const uint64_t nbits = nondet_u64();
+    const uint64_t at = nondet_u64(); /* any bit, counted from bit 0 of the first byte */
+    GIVEN(skip < 8 && nbits >= 1);
+
+    const struct iova_cut cut = iova_bits_cut(skip, nbits);
+    const bool in_run = skip <= at && at < (wide)skip + nbits;
+    const uint64_t before = cut.head != 0; /* bytes */
+    bool found = false;
+    PROVE((cut.head != 0) == (skip != 0));
+    if (at >> 3 < before) {
+        found = cut.head >> (at & 7) & 1;
+    } else if ((at >> 3) - before < cut.whole) {
+        found = true;
+    } else if ((at >> 3) - before == cut.whole) {
+        found = cut.tail >> (at & 7) & 1;
+    }
+    PROVE(found == in_run);
+}
+
+/* The portable loop, which defines all others: a byte for each bit of some words. */
 void bits_expand(void)
 {
     const struct memory memory;
-    const struct run run = any_run();
-    uint8_t mask[8 * BYTES], before = nondet_unsigned() & 0xff;
+    const uint8_t nwords = nondet_u8();
+    uint8_t mask[8 * BYTES], before = nondet_u8();
     const uint8_t i = any_bit();
+    GIVEN(BYTE + 8 * nwords <= BYTES);
     mask[i] = before;
 
-    iova_bits_expand(memory.bytes + run.byte, run.skip, run.nbits, mask);
-    PROVE(mask[i] == (i < run.nbits ? bit_at(memory.bytes, 8 * run.byte + run.skip + i) : before));
+    iova_kernels_portable.expand(memory.bytes + BYTE, nwords, mask);
+    PROVE(mask[i] == (i < 64 * nwords ? bit_at(memory.bytes, 8 * BYTE + i) : before));
 }
 
 void bits_equal(void)
@@ -152,17 +197,15 @@ void bits_copy(void)
     PROVE(bit_at(to.bytes, bit) == want);
 }
 
-/* A chunk as a head, whole words and a tail: they hold its bits, in order, and nothing else. */
+/* A run as a head, whole words and a tail: they hold its bits, in order, and nothing else. */
 void bits_words(void)
 {
     struct memory memory;
     const struct run run = any_run();
-    const struct iova_chunk chunk = {
-        .bytes = memory.bytes + run.byte, .skip = run.skip, .nbits = run.nbits};
     const uint8_t i = nondet_u8();
     GIVEN(i < run.nbits);
 
-    const struct iova_words words = iova_words_of(&chunk);
+    const struct iova_words words = iova_words_of(memory.bytes + run.byte, run.skip, run.nbits);
     PROVE(words.head_bits <= 64 && words.tail_bits < 64);
     PROVE(words.head_bits + 64 * (uint64_t)words.nwords + words.tail_bits == run.nbits);
     PROVE(words.head_bits == 64 || words.head >> words.head_bits == 0);

@@ -5,7 +5,8 @@
  *
  * The host's pages have 64 bytes here, so that small bitmaps take many windows: the linker puts
  * this harness's iova_bitmap_host_page_size and iova_kernels in the place of the engine's
- * (--wrap). Under AddressSanitizer, pages that are not pinned are poisoned.
+ * (fuzz.link), and its search for holes and write protection (system.c). Walks search for holes
+ * after 100 bytes. Under AddressSanitizer, pages that are not pinned, and holes, are poisoned.
  */
 #ifndef FUZZ_H
 #define FUZZ_H
@@ -59,6 +60,8 @@ struct subject {
     unsigned held;             /* pins that were not given back */
     bool pins;                 /* false: the backend is "none" */
     bool touches;              /* it looks again at what is in the present window */
+    bool shared;               /* the memory is a shared mapping */
+    uint8_t absent;            /* pages that were never populated, if they are zeros; repeated */
 };
 
 /* A range of addresses and the pages in it, which the model computes. */
@@ -87,8 +90,21 @@ void choose_kernels(unsigned which);
  * used. */
 void subject_forget(struct subject *s);
 
+/* Makes the bitmap's bytes in a page usable or not. */
+void subject_watch(const struct subject *s, size_t page, bool usable);
+
+/* The bitmap's bytes in a page are zeros; they may be poisoned. */
+bool subject_is_zero(const struct subject *s, size_t page);
+
+/* Where holes are searched for. */
+void system_holes_in(struct subject *const subjects[], size_t count);
+
 /* Memory, pins, statistics and the present window are as the model says. */
 void subject_check(const struct subject *s);
+
+/* Pages that the memory says are dirty, and the model clean, become dirty: those for which `may` is
+ * true. Returns how many. */
+unsigned subject_adopt(struct subject *s, const bool *may);
 
 /* Pages [first, stop) become dirty or clean. */
 void put(struct subject *s, unsigned first, unsigned stop, bool dirty);
@@ -134,8 +150,9 @@ struct subjects {
 void fuzz_mark(struct subject *s, unsigned which);
 void fuzz_ask(struct subject *s, unsigned which);
 void fuzz_pair(struct subjects *all, unsigned which);
+void fuzz_track(struct subjects *all);
 void fuzz_alloc(void);
 
-enum { MARKS = 9, ASKS = 11, PAIRS = 8 };
+enum { MARKS = 9, ASKS = 11, PAIRS = 8, TRACK = 244 /* and above */ };
 
 #endif

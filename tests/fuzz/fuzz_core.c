@@ -122,7 +122,9 @@ static void run_one(struct subjects *all)
     subject_forget(&all->like);
     subject_forget(&all->cover);
     fault_plan();
-    if (kind < MARKS) {
+    if (which >= TRACK) {
+        fuzz_track(all);
+    } else if (kind < MARKS) {
         fuzz_mark(one_of(all, next8()), kind);
     } else if (kind < MARKS + ASKS) {
         fuzz_ask(one_of(all, next8()), kind - MARKS);
@@ -154,6 +156,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         subject_put_memory(&all.like);
     }
     subject_open_cover(&all.cover, &all.main);
+    system_holes_in((struct subject *const[]){&all.main, &all.like, &all.cover}, 3);
     for (unsigned i = 0; i < MOST_OPERATIONS && input_left(); i++) {
         run_one(&all);
     }

@@ -1,6 +1,7 @@
 /*
  * fuzz_pair.c - operations of the fuzz harness on two bitmaps: algebra, harvest and merge.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "fuzz.h"
@@ -110,6 +111,60 @@ static void harvest(struct subject *s, unsigned flags)
     }
 }
 
+/* The first page of the run after `most` runs of dirty pages; part->stop if there are no more. */
+static unsigned behind_runs(const struct subject *s, const struct part *part, uint64_t most)
+{
+    unsigned bit = part->first;
+
+    for (uint64_t n = 0;; n++) {
+        while (bit < part->stop && !s->dirty[bit]) {
+            bit++;
+        }
+        if (n == most || bit == part->stop) {
+            return bit;
+        }
+        while (bit < part->stop && s->dirty[bit]) {
+            bit++;
+        }
+    }
+}
+
+/* Into rows of the caller's: as many as fit, and the report says where to go on. What was not
+ * delivered is still marked. */
+static void harvest_fixed(struct subject *s, unsigned flags)
+{
+    struct iova_bitmap_report report = {9, 9, 9};
+    const struct part part = next_part(s, flags);
+    const uint64_t runs = count_runs(&part, s->dirty, true);
+    const uint64_t capacity = next8() & 1 ? runs : next16() % (runs + 3);
+    struct iova_bitmap_range *rows = malloc((size_t)capacity * sizeof(*rows) + 1);
+    struct iova_bitmap_ranges ranges = {.rows = rows, .capacity = capacity};
+
+    REQUIRE(rows != NULL);
+    const int rc =
+        iova_bitmap_read_and_clear(s->bitmap, part.iova, part.length, flags, &ranges, &report);
+    REQUIRE(ranges.rows == rows && ranges.capacity == capacity);
+    if (rc != -ENOSPC) {
+        REQUIRE(part.want < 0 || fault_seen() || runs <= capacity);
+        const unsigned reached = check_result(s, &part, rc, 0, &report);
+        if (rc == 0) {
+            check_rows(s, &part, s->dirty, true, rows, ranges.count, UINT64_MAX);
+            put(s, part.first, part.stop, false);
+        } else { /* one pin failed, so all could be put back */
+            REQUIRE(ranges.count == 0 && reached == part.first);
+        }
+    } else {
+        REQUIRE(part.want == 1 && !fault_seen() && runs > capacity && ranges.count == capacity);
+        check_rows(s, &part, s->dirty, true, rows, ranges.count, capacity);
+        const unsigned left = behind_runs(s, &part, capacity);
+        const wide start = address_of(s, left);
+        REQUIRE(report.iova == (start > part.start ? start : part.start));
+        REQUIRE((wide)report.iova + report.length == part.end);
+        put(s, part.first, left, false);
+    }
+    free(rows);
+}
+
 /* Pages of `to` that pages [first, stop) of `from` overlap, of which the part is looked at. */
 static unsigned project(const struct subject *from, struct subject *to, unsigned bit,
                         const struct part *part)
@@ -164,19 +219,19 @@ static void move_into(struct subject *s, struct subject *into, unsigned flags)
     REQUIRE(report.pages == newly);
 }
 
-static void merge(struct subject *to, struct subject *from)
+static void merge(struct subject *to, struct subject *from, unsigned flags)
 {
     struct iova_bitmap_report report = {9, 9, 9};
     const struct part part =
         part_of(from, (uint64_t)to->base, (uint64_t)(to->end - to->base), IOVA_BITMAP_CLIP);
-    const int rc = iova_bitmap_merge(to->bitmap, from->bitmap, 0, &report);
+    const int rc = iova_bitmap_merge(to->bitmap, from->bitmap, flags, &report);
     unsigned newly = 0;
 
     if (fault_seen()) {
         REQUIRE((rc == -EIO || rc == -EFAULT) && report.length > 0);
         REQUIRE(report.iova >= part.start && (wide)report.iova + report.length == part.end);
         fault_clear(); /* marking only adds: the same call again completes the work */
-        REQUIRE(iova_bitmap_merge(to->bitmap, from->bitmap, 0, &report) == 0);
+        REQUIRE(iova_bitmap_merge(to->bitmap, from->bitmap, flags, &report) == 0);
         newly = UINT32_MAX;
     } else {
         REQUIRE(rc == 0);
@@ -192,7 +247,8 @@ static void merge(struct subject *to, struct subject *from)
 void fuzz_pair(struct subjects *all, unsigned which)
 {
     const unsigned bits = next8();
-    const unsigned clip = bits & 1 ? IOVA_BITMAP_CLIP : 0;
+    const unsigned exclusive = bits & 8 ? IOVA_BITMAP_EXCLUSIVE : 0;
+    const unsigned flags = (bits & 1 ? IOVA_BITMAP_CLIP : 0) | exclusive;
     const enum iova_bitmap_operation operation = bits >> 1 & 3;
 
     switch (which) {
@@ -206,19 +262,23 @@ void fuzz_pair(struct subjects *all, unsigned which)
         compare(&all->main, &all->like);
         break;
     case 3:
-        harvest(&all->main, clip);
+        if (bits & 16) {
+            harvest_fixed(&all->main, flags);
+        } else {
+            harvest(&all->main, flags);
+        }
         break;
     case 4:
-        move_into(&all->main, &all->cover, clip);
+        move_into(&all->main, &all->cover, flags);
         break;
     case 5:
-        move_into(&all->main, &all->like, clip);
+        move_into(&all->main, &all->like, flags);
         break;
     case 6:
-        merge(&all->main, &all->cover);
+        merge(&all->main, &all->cover, exclusive);
         break;
     default:
-        merge(&all->cover, &all->main);
+        merge(&all->cover, &all->main, exclusive);
         break;
     }
 }

@@ -99,8 +99,7 @@ static int64_t answer(uint64_t npages)
     return fault.kind == FAILS ? -EIO : fault.kind == NOTHING ? 0 : (int64_t)npages + 1;
 }
 
-/* Makes the bitmap's bytes in a page usable or not. */
-static void watch(const struct subject *s, size_t page, bool usable)
+void subject_watch(const struct subject *s, size_t page, bool usable)
 {
     size_t start = page * PAGE < s->offset ? s->offset : page * PAGE;
     size_t end =
@@ -111,6 +110,18 @@ static void watch(const struct subject *s, size_t page, bool usable)
     } else {
         ASAN_POISON_MEMORY_REGION(s->memory + start, end - start);
     }
+}
+
+UNWATCHED bool subject_is_zero(const struct subject *s, size_t page)
+{
+    const size_t stop = s->offset + s->nbytes;
+
+    for (size_t i = page * PAGE; i < (page + 1) * PAGE && i < stop; i++) {
+        if (i >= s->offset && s->memory[i] != 0) {
+            return false;
+        }
+    }
+    return true;
 }
 
 static size_t check_pages(const struct subject *s, uintptr_t address, uint64_t npages)
@@ -135,7 +146,7 @@ static int64_t pin(void *context, uintptr_t address, uint64_t npages,
         s->held++;
         for (size_t page = first; page < first + (size_t)got; page++) {
             s->users[page]++;
-            watch(s, page, true);
+            subject_watch(s, page, true);
         }
     }
     return got;
@@ -151,7 +162,7 @@ static void unpin(void *context, uintptr_t address, uint64_t npages)
     for (size_t page = first; page < first + npages; page++) {
         REQUIRE(s->users[page] > 0);
         if (--s->users[page] == 0) {
-            watch(s, page, false);
+            subject_watch(s, page, false);
         }
     }
 }
@@ -167,7 +178,7 @@ static int64_t touch(void *context, uintptr_t address, uint64_t npages,
     for (size_t page = first; got > 0 && page < first + (size_t)got && page < first + npages;
          page++) {
         REQUIRE(s->users[page] > 0);
-        watch(s, page, (uint64_t)got <= npages);
+        subject_watch(s, page, (uint64_t)got <= npages);
     }
     return got;
 }
@@ -176,7 +187,7 @@ void subject_forget(struct subject *s)
 {
     for (size_t page = 0; s->touches && page < MAX_PAGES; page++) {
         if (s->users[page] > 0) {
-            watch(s, page, false);
+            subject_watch(s, page, false);
         }
     }
 }
@@ -245,13 +256,15 @@ static void take_memory(struct subject *s)
     memcpy(s->memory, s->expected, s->size);
     s->pins = how % 4 != 0;
     s->touches = how % 4 == 1;
+    s->shared = how >> 2 & 1;
+    s->absent = (uint8_t)(how >> 3) * 9; /* with how >= 128 as good as all */
     options.pin = how % 4 == 0 ? NULL : how % 4 == 1 ? &touching_pins : &plain_pins;
     REQUIRE(iova_bitmap_alloc((uint64_t)s->base, (uint64_t)(s->end - s->base),
                               (uint64_t)1 << s->shift, s->memory + s->offset, s->nbytes, &options,
                               &s->bitmap) == 0);
     ASAN_POISON_MEMORY_REGION(s->memory, s->offset);
     for (size_t page = 0; s->pins && page <= (s->offset + s->nbytes - 1) / PAGE; page++) {
-        watch(s, page, false);
+        subject_watch(s, page, false);
     }
 }
 
@@ -374,6 +387,20 @@ unsigned count(const struct subject *s, unsigned first, unsigned stop, bool dirt
 
     for (unsigned bit = first; bit < stop; bit++) {
         n += s->dirty[bit] == dirty;
+    }
+    return n;
+}
+
+UNWATCHED unsigned subject_adopt(struct subject *s, const bool *may)
+{
+    unsigned n = 0;
+
+    for (unsigned bit = 0; bit < s->nbits; bit++) {
+        if (!s->dirty[bit] && (s->memory[s->offset + bit / 8] >> bit % 8 & 1)) {
+            REQUIRE(may[bit]);
+            put(s, bit, bit + 1, true);
+            n++;
+        }
     }
     return n;
 }

@@ -17,8 +17,12 @@ static uint64_t min64(uint64_t a, uint64_t b)
 
 /* ---- holes ---- */
 
-/* Bytes of bitmap after which a walk is long. */
-enum { LONG_WALK = 16 << 20 };
+/* Bytes of bitmap after which a walk is long; fewer where small bitmaps are fuzzed. */
+#ifndef IOVA_LONG_WALK
+#define IOVA_LONG_WALK (16 << 20)
+#endif
+
+enum { LONG_WALK = IOVA_LONG_WALK };
 
 /* Bytes of bitmap that one search for a hole's end may cover: some milliseconds if it is slow. */
 static const uint64_t HOLE_SEARCH = (uint64_t)1 << 36;
