@@ -90,8 +90,8 @@ enum iova_bitmap_flags {
     /* Delivers as many rows as there is room for, instead of -ENOSPC. */
     IOVA_BITMAP_PARTIAL = 8,
     /* The caller promises that nobody else marks this memory concurrently, so plain stores may be
-     * used instead of atomic ones. Results, reports and pins are the same; without the promise
-     * kept, marks of others may be lost. */
+     * used instead of atomic ones. Results, reports and pins are the same. If somebody marks it all
+     * the same, marks may be lost. */
     IOVA_BITMAP_EXCLUSIVE = 16,
 };
 
