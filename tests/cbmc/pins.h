@@ -1,7 +1,7 @@
 /*
- * pins.h - a small host for proofs: its pages have 4 bytes (or 2), so that bitmaps small enough to be
- * unwound take many windows, and its pin backend answers anything: each call delivers in full, is
- * short, fails, or lies about its number.
+ * pins.h - a small host for proofs: its pages have 4 bytes (or 2), so that bitmaps small enough to
+ * be unwound take many windows, and its pin backend answers anything: each call delivers in full,
+ * is short, fails, or lies about its number.
  */
 #ifndef PINS_H
 #define PINS_H

@@ -1,6 +1,6 @@
 /*
- * prove_bits.c - csrc/core/bits: bits.c, bits.h, words.h and the portable expand: for every content of a piece of memory, and
- * every run of bits in it, at every byte address relative to a word.
+ * prove_bits.c - csrc/core/bits: bits.c, bits.h, words.h and the portable expand: for every content
+ * of a piece of memory, and every run of bits in it, at every byte address relative to a word.
  *
  * BYTES is the size of the memory and BYTE, the run's first byte in it, is a constant: each
  * alignment is proved for itself. With EXACT the memory holds just the run's bytes, so that no byte
@@ -98,9 +98,9 @@ void bits_newly(void)
     PROVE(newly == (uint64_t)inside(&run, a) + (a != b && inside(&run, b)));
 }
 
-/* The masks of a short run in one or two aligned words, marked or cleared, where others may write or
- * not. The bitmap's memory is any part of the memory that holds the run; with EXACT, it ends there.
- * A run is refused only if it is longer, or if its words are not all in that part. */
+/* The masks of a short run in one or two aligned words, marked or cleared, where others may write
+ * or not. The bitmap's memory is any part of the memory that holds the run; with EXACT, it ends
+ * there. A run is refused only if it is longer, or if its words are not all in that part. */
 void bits_short_run(void)
 {
     struct memory memory, before = memory;

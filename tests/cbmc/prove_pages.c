@@ -1,6 +1,6 @@
 /*
- * prove_pages.c - csrc/core/bitmap/window.c: the bytes and pages that a window takes, for bitmaps of any
- * size at any address.
+ * prove_pages.c - csrc/core/bitmap/window.c: the bytes and pages that a window takes, for bitmaps
+ * of any size at any address.
  */
 #include "core/bitmap/window.h"
 #include "proof.h"

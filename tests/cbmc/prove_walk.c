@@ -44,8 +44,7 @@ static uint64_t check_chunk(const struct iova_walk *walk, uint64_t next, uint64_
 /* What is held when a walk has ended, and that all can be given back. */
 static void check_balance(struct iova_bitmap *bitmap, unsigned held)
 {
-    PROVE(has_own_window() ? pins_held == held
-                           : pins_held == (bitmap->present.view.npages != 0));
+    PROVE(has_own_window() ? pins_held == held : pins_held == (bitmap->present.view.npages != 0));
     PROVE(bitmap->stats.pins - bitmap->stats.unpins == pins_held);
     iova_window_release(bitmap, &bitmap->present);
     PROVE(pins_held == 0 && bitmap->stats.pinned_pages == 0);
@@ -108,8 +107,8 @@ void walk_refused(void)
     struct iova_walk walk;
     struct iova_bitmap_report written, *report = nondet_bool() ? &written : NULL;
     struct iova_span span;
-    int want = iova_geometry_resolve(&bitmap.geometry, request.iova, request.length, request.flags,
-                                     &span);
+    int want =
+        iova_geometry_resolve(&bitmap.geometry, request.iova, request.length, request.flags, &span);
 
     if ((request.flags & ~TAKES) != 0) {
         want = -EINVAL;

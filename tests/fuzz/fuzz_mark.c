@@ -190,7 +190,8 @@ static void arithmetic(const struct subject *s)
 void fuzz_mark(struct subject *s, unsigned which)
 {
     const unsigned bits = next8();
-    const unsigned clip = (bits & 1 ? IOVA_BITMAP_CLIP : 0) | (bits & 2 ? IOVA_BITMAP_EXCLUSIVE : 0);
+    const unsigned clip =
+        (bits & 1 ? IOVA_BITMAP_CLIP : 0) | (bits & 2 ? IOVA_BITMAP_EXCLUSIVE : 0);
 
     switch (which) {
     case 0:

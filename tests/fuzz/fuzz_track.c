@@ -35,7 +35,7 @@ static struct {
 
     /* What happens during a collect. */
     bool faults;
-    bool inside;       /* from before_scan to after_scan */
+    bool inside; /* from before_scan to after_scan */
     bool poll_failed;
     bool scan_failed;
 } t;
@@ -45,7 +45,8 @@ static bool fails(void)
     return t.faults && next8() % 16 == 15;
 }
 
-/* --- in the place of the system's --------------------------------------------------------------- */
+/* --- in the place of the system's ---------------------------------------------------------------
+ */
 
 int __wrap_iova_write_protect_open(struct iova_write_protect *protect, struct iova_pages pages,
                                    enum iova_write_tracker_step *step)
@@ -116,7 +117,8 @@ int __wrap_iova_write_protect_scan(const struct iova_write_protect *protect,
     return n;
 }
 
-/* --- what a caller does meanwhile --------------------------------------------------------------- */
+/* --- what a caller does meanwhile ---------------------------------------------------------------
+ */
 
 static void before_scan(void *context)
 {
@@ -137,7 +139,8 @@ static int poll(void *context)
     return t.poll_failed;
 }
 
-/* --- the model ----------------------------------------------------------------------------------- */
+/* --- the model -----------------------------------------------------------------------------------
+ */
 
 /* The bytes of the buffer in a page, as addresses of the bitmap. */
 static void bytes_of(unsigned page, wide *start, wide *end)
@@ -150,8 +153,8 @@ static void bytes_of(unsigned page, wide *start, wide *end)
     *end = *end > (wide)t.iova + t.size ? (wide)t.iova + t.size : *end;
 }
 
-/* A byte of the buffer is marked in one of two bitmaps: all bytes of each of its pages have the same
- * bits, except at the edges that the model cuts at, so a few of them stand for all. */
+/* A byte of the buffer is marked in one of two bitmaps: all bytes of each of its pages have the
+ * same bits, except at the edges that the model cuts at, so a few of them stand for all. */
 static bool is_marked(const struct subject *s, wide address)
 {
     return s->base <= address && address < s->end && s->dirty[bit_of(s, address)];
@@ -169,7 +172,7 @@ static void check_told(const struct subject *a, const struct subject *b, wide en
             wide next = stop;
             for (unsigned i = 0; i < 2; i++) {
                 const struct subject *s = i == 0 ? a : b;
-                const wide edge = at < s->base ? s->base
+                const wide edge = at < s->base  ? s->base
                                   : at < s->end ? address_of(s, bit_of(s, at) + 1)
                                                 : stop;
                 next = edge < next ? edge : next;
