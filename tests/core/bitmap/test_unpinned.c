@@ -326,6 +326,13 @@ static void test_walks(void)
         if (there > 3) {
             printf("this system does not tell of holes: %" PRIu64 " pages\n", there);
         }
+        uint8_t *copy = malloc(WIDE);
+        struct iova_bitmap_report report;
+        CHECK(copy != NULL, "no memory");
+        memset(copy, 0xff, WIDE);
+        CHECK_EQ(iova_bitmap_read(bitmap, copy, &report), 0);
+        CHECK(memcmp(copy, memory, WIDE) == 0, "a hole is copied as zeros");
+        free(copy);
         iova_bitmap_free(bitmap);
         munmap(memory, WIDE);
     }
