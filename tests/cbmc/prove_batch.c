@@ -7,7 +7,7 @@
 
 #include "core/bits/kernels.h"
 
-enum { WORDS = 3, BYTES = 8 * WORDS };
+enum { BYTES = 8 * WORDS };
 
 static uint64_t memory[WORDS];
 
@@ -23,7 +23,7 @@ const struct iova_kernels *iova_kernels(void)
     return &plain;
 }
 
-/* Any bitmap in three words from byte OFFSET of them on, and any row, also one that wraps, is empty
+/* Any bitmap in WORDS words from byte OFFSET of them on, and any row, also one that wraps, is empty
  * or reaches outside: the loop has done just its bits, or it ends there and has done nothing. */
 void batch_row(void)
 {

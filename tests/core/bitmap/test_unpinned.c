@@ -254,9 +254,46 @@ static void test_wide(int flags)
     munmap(other, WIDE);
 }
 
+static uint64_t pinned; /* host pages, all pins together */
+
+static int64_t count_pin(void *context, uintptr_t address, uint64_t npages,
+                         enum iova_bitmap_access access)
+{
+    (void)context;
+    (void)address;
+    (void)access;
+    pinned += npages;
+    return (int64_t)npages;
+}
+
+static void count_unpin(void *context, uintptr_t address, uint64_t npages)
+{
+    (void)context;
+    (void)address;
+    (void)npages;
+}
+
+/* Where pins are asked for, a hole is pinned as all else: only they know what is there. */
+static void test_pinned_holes(void)
+{
+    static const struct iova_bitmap_pin_ops pins = {.pin = count_pin, .unpin = count_unpin};
+    const struct iova_bitmap_options options = {.pin = &pins};
+    uint8_t *memory = map_wide(MAP_SHARED, false);
+    struct iova_bitmap *bitmap = NULL;
+    struct iova_bitmap_report report;
+
+    pinned = 0;
+    CHECK_EQ(iova_bitmap_alloc(0, (uint64_t)WIDE * 8, 1, memory, WIDE, &options, &bitmap), 0);
+    CHECK_EQ(iova_bitmap_clear(bitmap, 0, (uint64_t)WIDE * 8, 0, &report), 0);
+    CHECK_EQ(pinned, WIDE / page);
+    iova_bitmap_free(bitmap);
+    munmap(memory, WIDE);
+}
+
 /* Where the walk looks whether it meets zeros, it finds none in one place or another. */
 static void test_walks(void)
 {
+    test_pinned_holes();
     const uint64_t window = 512 * page; /* bytes */
     const uint64_t looks = 8 * window;  /* of the window after which it looks for the first time */
     const uint64_t places[] = {looks, looks + window / 2, looks + window - 1, looks + window};
@@ -289,6 +326,13 @@ static void test_walks(void)
         if (there > 3) {
             printf("this system does not tell of holes: %" PRIu64 " pages\n", there);
         }
+        uint8_t *copy = malloc(WIDE);
+        struct iova_bitmap_report report;
+        CHECK(copy != NULL, "no memory");
+        memset(copy, 0xff, WIDE);
+        CHECK_EQ(iova_bitmap_read(bitmap, copy, &report), 0);
+        CHECK(memcmp(copy, memory, WIDE) == 0, "a hole is copied as zeros");
+        free(copy);
         iova_bitmap_free(bitmap);
         munmap(memory, WIDE);
     }

@@ -295,8 +295,27 @@ static void test_move_beyond_the_other(void)
     finish(&right);
 }
 
+/* The smallest bitmap there is. */
+static void test_one_page(void)
+{
+    uint8_t bytes[2] = {0xff, 1};
+    struct iova_bitmap *a = NULL, *b = NULL;
+    struct iova_bitmap_ranges ranges = {0};
+    struct iova_bitmap_report report;
+
+    CHECK_EQ(iova_bitmap_alloc(7, 1, 1, &bytes[0], 1, NULL, &a), 0);
+    CHECK_EQ(iova_bitmap_alloc(7, 1, 1, &bytes[1], 1, NULL, &b), 0);
+    CHECK_EQ(iova_bitmap_ranges_combined(a, b, IOVA_BITMAP_AND, &ranges, &report), 0);
+    CHECK_EQ(ranges.count, 1);
+    CHECK(ranges.rows[0].iova == 7 && ranges.rows[0].length == 1, "row");
+    iova_bitmap_rows_free(ranges.rows);
+    iova_bitmap_free(a);
+    iova_bitmap_free(b);
+}
+
 int main(void)
 {
+    test_one_page();
     host = iova_bitmap_host_page_size();
     if (host != 4096) {
         check_skip("made for host pages of 4096 bytes");
