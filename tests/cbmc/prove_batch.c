@@ -49,16 +49,17 @@ void batch_row(void)
 
     PROVE(!iova_batch_loops()->all_inside(&batch, 0, 1) || some == 1);
     const uint64_t done = iova_batch_loops()->mark(&batch, 0, 1);
+    const unsigned first = offset == 0 ? 0 : 64; /* bits of memory, in whole words of the bitmap */
+    const unsigned stop = (offset + g.nbytes) / 8 * 64;
     PROVE(done <= 1);
     if (done == 1) {
-        PROVE(some == 1);
+        PROVE(some == 1); /* and no byte beside the bitmap is touched */
+        PROVE(8 * offset + span.first_bit >= first && 8 * offset + span.last_bit < stop);
         const bool inside = 8 * offset + span.first_bit <= bit && bit <= 8 * offset + span.last_bit;
         PROVE(bit_of_memory(bit) == (inside ? !CLEAR : before));
     } else {
         PROVE(bit_of_memory(bit) == before);
         /* It was not simple: outside, too long, or at an edge that is no whole word. */
-        const unsigned first = offset == 0 ? 0 : 64; /* bits of memory, in whole words */
-        const unsigned stop = (offset + g.nbytes) / 8 * 64;
         PROVE(some != 1 || span.last_bit - span.first_bit >= 64 ||
               8 * offset + span.first_bit < first || 8 * offset + span.last_bit >= stop);
     }
