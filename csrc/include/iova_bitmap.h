@@ -309,10 +309,10 @@ int iova_bitmap_put_back(struct iova_bitmap *bitmap, const struct iova_bitmap_ra
 
 /*
  * A harvest whose pages are marked in another bitmap; report->pages is how many of its pages were
- * clean. Flags: CLIP, EXCLUSIVE. -ERANGE at the first dirty page that `into` does not cover. A page
- * that is in the range in part is marked whole, as it is cleared whole. After an error every page
- * is either there or still here: those from report->iova on are here, though parts of the first may
- * be marked there too.
+ * clean. Flags: CLIP, EXCLUSIVE. -ERANGE if `into` does not cover a dirty page. A page that is in
+ * the range in part is marked whole, as it is cleared whole. After an error every page is either
+ * there or still here: those from report->iova on are here, though parts of the first may be marked
+ * there too.
  */
 int iova_bitmap_move_into(struct iova_bitmap *bitmap, uint64_t iova, uint64_t length,
                           unsigned flags, struct iova_bitmap *into,

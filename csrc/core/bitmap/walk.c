@@ -99,10 +99,14 @@ static int make_usable(struct iova_walk *walk, uint64_t byte, uint64_t needed, u
 
     if (iova_window_holds(window, byte, byte)) {
         *usable = window->nbytes - (byte - window->view.base_index);
-        if (!own) { /* an earlier operation took it */
-            return iova_window_touch(bitmap, byte, min64(needed, *usable), walk->access, usable);
+        if (own) {
+            return 0;
         }
-        return 0;
+        /* An earlier operation took it, and a backend that calls back may lose it. */
+        int rc = iova_window_touch(bitmap, byte, min64(needed, *usable), walk->access, usable);
+        if (rc < 0 || iova_window_holds(window, byte, byte)) {
+            return rc;
+        }
     }
     uint64_t wanted = (own ? walk->reach + 1 : bitmap->geometry.nbytes) - byte;
     int rc = iova_window_take(bitmap, window, byte, wanted, walk->window_pages, walk->access);
@@ -129,6 +133,7 @@ bool iova_walk_begin(struct iova_walk *walk, struct iova_bitmap *bitmap, enum io
     }
     walk->access = writes ? IOVA_BITMAP_WRITE : IOVA_BITMAP_READ;
     walk->poll = iova_poll_of(bitmap);
+    walk->step = kind == IOVA_WALK_ROWS ? IOVA_POLL_ITEM : IOVA_POLL_CHUNK;
     walk->sparse = false;
     walk->walked = 0;
     walk->holes = NULL;
@@ -181,7 +186,7 @@ bool iova_walk_next(struct iova_walk *walk)
     uint64_t byte = walk->next_bit >> 3;
     uint64_t needed = (walk->last_bit >> 3) - byte + 1; /* bytes from `byte` to the end */
     uint8_t *bytes = walk->bitmap->data + byte;
-    int rc = iova_poll_before(&walk->poll, IOVA_POLL_CHUNK);
+    int rc = iova_poll_before(&walk->poll, walk->step);
     bool hole =
         rc == 0 && walk->holes != NULL && in_hole(walk, bytes, min64(needed, HOLE_SEARCH), &needed);
     uint64_t usable = needed;

@@ -69,6 +69,7 @@ struct iova_walk {
     uint64_t reach; /* last bitmap byte that a window of its own may be taken for */
     bool done;
     struct iova_poll poll;
+    uint64_t step; /* what it costs to come to a chunk, for the poll */
 
     bool sparse;               /* search for holes once the walk is long */
     uint64_t walked;           /* bytes since the last search began */

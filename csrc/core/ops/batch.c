@@ -86,18 +86,23 @@ static void do_some_rows(const struct iova_batch *batch, struct iova_walk *walk,
     }
 }
 
-/* What all rows reach to, of those that are inside. */
-static struct iova_span reach_of(const struct iova_batch *batch)
+/* Rows of any place may be missing: the report is about what all of them reach to, if anything. */
+static void break_anywhere(const struct iova_batch *batch, struct iova_walk *walk)
 {
     struct iova_span reach = {.iova = batch->bitmap->geometry.iova};
     struct iova_span row;
+    bool any = false;
 
     for (uint64_t i = 0; i < batch->count; i++) {
         if (resolve(batch, i, &row) > 0) {
             extend(&reach, &row);
+            any = true;
         }
     }
-    return reach;
+    if (any) {
+        walk->span = reach;
+        iova_walk_break(walk, 0, -EINTR);
+    }
 }
 
 /* Row by row, in the order given. */
@@ -105,7 +110,7 @@ static void do_in_order(const struct iova_batch *batch, struct iova_walk *walk)
 {
     const bool simple = batch->bitmap->pin == &iova_pin_none;
     const bool counts = (batch->flags & IOVA_BITMAP_COUNT) != 0;
-    const uint64_t last_bit = batch->bitmap->geometry.nbits - 1;
+    const uint64_t last_bit = walk->span.last_bit;
     struct iova_span row;
 
     if (simple && batch->count != 0) { /* the one window for all rows; it cannot fail */
@@ -127,9 +132,8 @@ static void do_in_order(const struct iova_batch *batch, struct iova_walk *walk)
             }
         }
     }
-    if (walk->rc == -EINTR) { /* rows of any place may be missing */
-        walk->span = reach_of(batch);
-        iova_walk_break(walk, 0, -EINTR);
+    if (simple && walk->rc == -EINTR) {
+        break_anywhere(batch, walk);
     }
 }
 
@@ -176,10 +180,7 @@ static void do_sorted(const struct iova_batch *batch, struct iova_walk *walk)
     uint64_t nrows;
     int rc = sorted_rows(batch, &walk->poll, &rows, &nrows, &walk->span);
 
-    if (rc == -EINTR) {
-        iova_walk_break(walk, 0, rc);
-    }
-    iova_walk_fail(walk, rc);
+    iova_walk_fail(walk, rc); /* nothing is done yet, and nothing is reported */
     for (uint64_t i = 0; rc == 0 && i < nrows;) {
         struct iova_bits joined = rows[i++];
         while (i < nrows && rows[i].first <= joined.last + 1) {

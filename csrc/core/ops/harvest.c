@@ -78,6 +78,7 @@ struct harvest {
     struct iova_runs runs;
     struct iova_rows rows;
     bool exclusive;
+    bool full; /* a caller's array has no room for more */
 };
 
 /* Nobody else marks: the rows are decoded where the bits lie, which are cleared then. */
@@ -114,6 +115,7 @@ static int harvest_piece(struct harvest *harvest, const struct iova_chunk *piece
         iova_walk_break(&harvest->walk, runs->first_dropped, -ENOSPC);
         runs->dropped = 0;
         runs->carry = 0; /* no run is open */
+        harvest->full = true;
     }
     return rc;
 }
@@ -158,7 +160,7 @@ int iova_bitmap_read_and_clear(struct iova_bitmap *bitmap, uint64_t iova, uint64
         }
     }
     int rc = iova_walk_end(walk);
-    bool delivers = rc == 0 || rc == -ENOSPC;
+    bool delivers = rc == 0 || harvest.full;
     if (delivers && some) {
         iova_runs_end(&harvest.runs, &ranges->count); /* has room: each piece reserved for it */
     } else if (some) {

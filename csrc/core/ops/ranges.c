@@ -26,10 +26,10 @@ int iova_bitmap_ranges(struct iova_bitmap *bitmap, uint64_t iova, uint64_t lengt
     int rc = iova_walk_end(&walk);
     if (rc == 0 && some) {
         rc = iova_runs_end(&runs, &ranges->count);
-    }
-    if (runs.partial && rc == -ENOSPC) {
-        ranges->count = rows.count / 2;
-        rc = 0;
+        if (runs.partial && runs.dropped != 0) {
+            ranges->count = rows.count / 2;
+            rc = 0;
+        }
     }
     return iova_rows_give(&rows, rc, ranges);
 }
