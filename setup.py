@@ -50,26 +50,26 @@ undefines = []
 link = []
 
 if sysconfig.get_platform().startswith("win"):
-    flags = ["/std:c11", "/W4"]
-    if switch("WERROR"):
-        flags += ["/WX"]
-else:
-    # The engine needs more of the C library than ISO C; Python.h defines the same name.
-    defines += [("_GNU_SOURCE", "1")]
-    flags = ["-std=c11", "-O3", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wshadow"]
-    if switch("WERROR"):
-        flags += ["-Wconversion", "-Wmissing-prototypes", "-Wundef", "-Werror"]
-    if switch("DEBUG"):
-        flags += ["-O0", "-g3"]
-        undefines += ["NDEBUG"]
-    if switch("SANITIZE"):
-        sanitizers = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-        flags += ["-O1", "-g", "-fno-omit-frame-pointer", *sanitizers]
-        undefines += ["NDEBUG"]
-        link += sanitizers
-    if switch("COVERAGE"):
-        flags += ["-O0", "--coverage", "-fprofile-update=atomic"]
-        link += ["--coverage"]
+    sys.exit(
+        "iovabitmap needs GCC or Clang; on Windows a Python of MinGW-w64, not one built by MSVC"
+    )
+
+# The engine needs more of the C library than ISO C; Python.h defines the same name.
+defines += [("_GNU_SOURCE", "1")]
+flags = ["-std=c11", "-O3", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wshadow"]
+if switch("WERROR"):
+    flags += ["-Wconversion", "-Wmissing-prototypes", "-Wundef", "-Werror"]
+if switch("DEBUG"):
+    flags += ["-O0", "-g3"]
+    undefines += ["NDEBUG"]
+if switch("SANITIZE"):
+    sanitizers = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    flags += ["-O1", "-g", "-fno-omit-frame-pointer", *sanitizers]
+    undefines += ["NDEBUG"]
+    link += sanitizers
+if switch("COVERAGE"):
+    flags += ["-O0", "--coverage", "-fprofile-update=atomic"]
+    link += ["--coverage"]
 
 modules = [
     Extension(
