@@ -18,7 +18,7 @@ static bool bit_of_memory(uint8_t bit)
 
 const struct iova_kernels *iova_kernels(void)
 {
-    static const struct iova_kernels plain = {.bmi2 = false};
+    static const struct iova_kernels plain = {.avx2 = false};
 
     return &plain;
 }
