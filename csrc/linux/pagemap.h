@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/ioctl.h>
 
 struct linux_page_region {
@@ -56,6 +57,8 @@ _Static_assert(sizeof(struct linux_pm_scan_arg) == 96, "layout of PAGEMAP_SCAN")
 static inline int linux_pagemap_scan(int pagemap, struct linux_pm_scan_arg *arg,
                                      struct linux_page_region regions[LINUX_PAGEMAP_REGIONS])
 {
+    /* Memory checkers do not know what this call writes. */
+    memset(regions, 0, LINUX_PAGEMAP_REGIONS * sizeof(*regions));
     arg->size = sizeof(*arg);
     arg->vec = (uint64_t)(uintptr_t)regions;
     arg->vec_len = LINUX_PAGEMAP_REGIONS;
