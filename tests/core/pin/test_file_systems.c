@@ -187,7 +187,7 @@ int main(void)
             try_folder(kind, folders[i]);
         }
     }
-    if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0) {
+    if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) != 0) {
         printf("not tried: images, which only a privileged user can mount\n");
         return check_result();
     }
