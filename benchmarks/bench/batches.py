@@ -1,6 +1,6 @@
 """Questions that write many ranges in one call: set_ranges, set_pages, clear_ranges.
 
-Each is asked of memory that others may mark meanwhile, which is the default, and with
+Each is asked of memory that others may mark concurrently, which is the default, and with
 `exclusive=True`. The first is held against the best loop in C that marks atomically, the second
 against one that need not.
 """
@@ -42,7 +42,7 @@ ONES = 0xFFFF_FFFF_FFFF_FFFF
 
 PLAIN = Bar("no slower than a plain C loop", ("C",))
 TEN = Bar("10x bitarray's loop", ("bitarray",), 10)
-# A list of indices is no loop of Python, and a tenth of its time is less than C's loop takes.
+# A list of indices does not loop in Python, and a tenth of its time is less than C's loop takes.
 TEN_BITS = Bar("10x bitarray's loop of item assignments", ("bitarray loop",), 10)
 ATOMIC = Bar("within 1.1 of the best C loop that marks atomically", (limits.ATOMIC,), 1 / 1.1)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .timing import Case, Times
 
 AGAIN = " again"
-QUANTILE = 0.95  # of the rows: the noise band of a run is what so many of them keep to
+QUANTILE = 0.95  # of the rows: the noise band of a run is what this share of them keeps to
 LEAST_BAND = 1.02  # what no bench on a machine with an operating system can tell
 SLOWER, FASTER, SAME, ABSENT = "slower", "faster", "the same", "not there"
 

@@ -1,4 +1,4 @@
-"""read_and_clear: while others mark, and with `exclusive=True`, which nobody does meanwhile."""
+"""read_and_clear: while others mark, and with `exclusive=True`, when nobody does."""
 
 from __future__ import annotations
 
