@@ -315,6 +315,41 @@ static void test_harvest_into_rows(void)
     iova_bitmap_rows_free(want.rows);
 }
 
+/* Each function that takes EXCLUSIVE does the same with it, and what it should do. */
+static void test_exclusive(void)
+{
+    for (size_t i = 0; i < sizeof(functions) / sizeof(functions[0]); i++) {
+        uint8_t shared[2][NBYTES];
+        if ((functions[i].takes & EXCLUSIVE) == 0) {
+            continue;
+        }
+        fill();
+        CHECK_EQ(functions[i].call(0, NULL), 0);
+        memcpy(shared[0], bytes, NBYTES);
+        memcpy(shared[1], other_bytes, NBYTES);
+        fill();
+        CHECK_EQ(functions[i].call(EXCLUSIVE, NULL), 0);
+        CHECK(memcmp(shared[0], bytes, NBYTES) == 0, "%s", functions[i].name);
+        CHECK(memcmp(shared[1], other_bytes, NBYTES) == 0, "%s", functions[i].name);
+    }
+    for (uint64_t first = 0; first < 70; first += 3) { /* a harvest of a part, cut at any bit */
+        const uint64_t iova = first * PAGE, length = (NBITS - 2 * first) * PAGE;
+        struct iova_bitmap_ranges want = {0}, got = {0};
+        uint8_t left[NBYTES];
+        fill();
+        CHECK_EQ(iova_bitmap_ranges(bitmap, iova, length, 0, &want, NULL), 0);
+        CHECK_EQ(iova_bitmap_clear(bitmap, iova, length, 0, NULL), 0);
+        memcpy(left, bytes, NBYTES);
+        fill();
+        CHECK_EQ(iova_bitmap_read_and_clear(bitmap, iova, length, EXCLUSIVE, &got, NULL), 0);
+        CHECK(memcmp(left, bytes, NBYTES) == 0, "what is left from page %d on", (int)first);
+        CHECK_EQ(got.count, want.count);
+        CHECK(memcmp(got.rows, want.rows, (size_t)want.count * sizeof(*want.rows)) == 0, "rows");
+        iova_bitmap_rows_free(want.rows);
+        iova_bitmap_rows_free(got.rows);
+    }
+}
+
 int main(void)
 {
     CHECK_EQ(iova_bitmap_alloc(0, all, PAGE, bytes, NBYTES, NULL, &bitmap), 0);
@@ -327,6 +362,7 @@ int main(void)
     CHECK_EQ(iova_bitmap_check_range(bitmap, 0, 2 * all, CLIP), 1);
     test_counts();
     test_harvest_into_rows();
+    test_exclusive();
     iova_bitmap_free(bitmap);
     iova_bitmap_free(other);
     return check_result();
