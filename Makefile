@@ -139,6 +139,8 @@ LONG_PROOFS := recordings browser-tests faults-long suite-long fuzz-python test-
 
 proof: $(PROOFS) $(LONG_PROOFS) ## All of them: hours
 
+$(LONG_PROOFS) crash: export IOVABITMAP_TEST_LIMIT ?= 7200
+
 # Beside each other, the longest first: each keeps one core busy, and none writes where another does.
 # ALSO are more targets, TIMES is a file that the times are added to.
 ALSO ?=
@@ -157,7 +159,8 @@ proof-short: export FUZZ_PLANTS = 1
 proof-short: export S390X_LEFT_OUT = bitmap/test_poll ops/test_allocations
 proof-short: export VALGRIND_LEFT_OUT = bitmap/test_poll
 proof-short: $(VENV)/.most $(CORE_TESTS) ## What of them takes minutes: for every change
-	@$(BIN)/python tools/beside.py --by "$(MAKE) --no-print-directory" --times $(TIMES) $(BESIDE)
+	@$(BIN)/python tools/beside.py --by "timeout --kill-after=10 25m $(MAKE) --no-print-directory" \
+		--times $(TIMES) $(BESIDE)
 
 sanitize: sanitize-core sanitize-python ## The tests under ASan and UBSan
 

@@ -5,6 +5,8 @@ Nothing here depends on where this folder lies, so a copy of it tests an install
 
 from __future__ import annotations
 
+import faulthandler
+import os
 import sys
 from collections.abc import Generator
 from pathlib import Path
@@ -39,8 +41,30 @@ settings.register_profile(
 settings.load_profile("suite")
 
 
+# A test that hangs must not hang the run: after this long (ordinary ones take seconds), what every
+# thread does is shown, and the process ends. pytest-xdist names the test, and goes on with another
+# worker. The watchdog is no thread of Python: it works whoever holds the GIL.
+LIMIT_S = int(os.environ.get("IOVABITMAP_TEST_LIMIT", "600"))
+_stderr = pytest.StashKey[int]()
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "engine_only(reason): not for the model, for this reason")
+    config.stash[_stderr] = os.dup(2)  # a test's own is captured
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    os.close(config.stash[_stderr])
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    stderr = item.config.stash[_stderr]
+    faulthandler.dump_traceback_later(LIMIT_S, exit=True, file=stderr)
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -34,9 +34,10 @@ def standing_still(first: int) -> Iterator[list[int]]:
         todo = [first]
         while todo:
             pid = todo.pop()
-            os.kill(pid, signal.SIGSTOP)
+            with contextlib.suppress(ProcessLookupError):  # it has ended since its parent was read
+                os.kill(pid, signal.SIGSTOP)
             stopped.append(pid)
-            while state(pid) not in ("T", "Z"):
+            while state(pid) not in ("T", "Z", "X"):
                 time.sleep(0)
             todo += children(pid)
         yield [pid for pid in stopped if state(pid) == "T"]
@@ -47,7 +48,12 @@ def standing_still(first: int) -> Iterator[list[int]]:
 
 
 def state(pid: int) -> str:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    """As in /proc/PID/stat; "X" if the process is gone."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return "X"
+    return stat.rpartition(")")[2].split()[0]
 
 
 def children(pid: int) -> list[int]:

@@ -38,19 +38,46 @@ def find(name: str) -> str | None:
     return shutil.which(name, path=os.pathsep.join(folders))
 
 
+def runs(pid: int) -> bool:
+    """Whether it is neither stopped nor ended; a zombie stays one while its parent is stopped."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in ("T", "t", "Z", "X")
+
+
+def send(pids, number: int) -> None:
+    """Sends a signal to those of these processes that are still there."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
 @contextlib.contextmanager
 def standing_still(pids):
-    """Each of these processes is stopped inside."""
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
+    """Each of these processes is stopped inside, if it has not ended."""
+    send(pids, signal.SIGSTOP)
     try:
-        for pid in pids:
-            while "T" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]:
-                os.sched_yield()
+        while any(map(runs, pids)):
+            os.sched_yield()
         yield
     finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
+        send(pids, signal.SIGCONT)
+
+
+def test_a_process_that_ended_stands_still():
+    """The children of a stopped parent remain zombies: the wait for them must end."""
+    with subprocess.Popen(["true"]) as ended, subprocess.Popen(["sleep", "100"]) as sleeps:
+        os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)  # a zombie from here on
+        with standing_still([ended.pid, sleeps.pid]):
+            assert not runs(sleeps.pid)
+        while not runs(sleeps.pid):
+            os.sched_yield()
+        sleeps.kill()
+        sleeps.wait()
+        with standing_still([sleeps.pid]):
+            pass
 
 
 def largest(tracker: CommandTracker):
