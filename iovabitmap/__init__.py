@@ -6,17 +6,21 @@ The engine is written in C and works in place on the caller's memory; see `IOVAB
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ._base.geometry import Geometry
     from ._core import Diff, IOVABitmap, IOVARangeError, PinError, Stats, Window, alloc, nbytes_for
     from .logs import DirtyLog, LogError
+    from .timeline import Timeline
 
 __all__ = [
     "Diff",
     "DirtyLog",
+    "Geometry",
     "IOVABitmap",
     "IOVARangeError",
     "LogError",
     "PinError",
     "Stats",
+    "Timeline",
     "Window",
     "alloc",
     "get_include",
@@ -27,7 +31,12 @@ __version__ = "0.9.0"
 
 # All is loaded when it is first asked for, even the extension module: pytest imports this package
 # for its plugin in every run. Names that are not of the engine, and their modules.
-_MODULES = {"DirtyLog": "logs", "LogError": "logs"}
+_MODULES = {
+    "DirtyLog": "logs",
+    "Geometry": "_base.geometry",
+    "LogError": "logs",
+    "Timeline": "timeline",
+}
 
 
 def get_include() -> str:

@@ -1,0 +1,83 @@
+"""A Timeline in short: totals, dirty pages over time, and a map of addresses by time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from . import rows as of_rows
+from .axis import Axis, Floats
+from .rows import Ints
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .timeline import Timeline
+
+
+@dataclass(frozen=True, eq=False)
+class Summary:
+    """A Timeline in short. Arrays of one entry for each epoch, except the map.
+
+    Attributes
+    ----------
+    page_size : int
+        Bytes of a page.
+    union_count : int
+        Pages that were ever dirty.
+    counts : array of int64
+        Dirty pages of each epoch.
+    t_start_ns, t_end_ns : arrays of int64, or None
+        None if times are unknown.
+    columns : array of int64
+        The epoch that each column of the map begins with, and the number of epochs.
+    addresses : list of int
+        The first address of each of the map's rows.
+    density : array of float, shape (rows, columns)
+        The part of a row's bytes that were dirty, as the mean of the column's epochs, 0 to 1.
+    """
+
+    page_size: int
+    union_count: int
+    counts: Ints
+    t_start_ns: Ints | None
+    t_end_ns: Ints | None
+    columns: Ints
+    addresses: list[int]
+    density: Floats
+
+
+def summarize(
+    tl: Timeline, rows: int, columns: int, progress: Callable[[int], object] | None
+) -> Summary:
+    """Reads a Timeline twice, a block at a time: first for its axis."""
+    union = tl.union_ranges()
+    axis = Axis(union)
+    count = len(tl)
+    columns = min(columns, count)
+    begins = np.array([n * count // columns for n in range(columns + 1)] if columns else [0])
+    edges = axis.edges(rows) if axis.size else np.zeros(1, np.uint64)
+    cover = np.zeros((len(edges) - 1, columns))
+    counts = np.zeros(count, np.int64)
+
+    for number, block in tl.each():
+        counts[number] = of_rows.count(block, tl.page_size, tl.iova)
+        if len(block.iova):
+            column = int(np.searchsorted(begins, number, side="right")) - 1
+            cover[:, column] += axis.cover(block.ranges(), edges)
+        if progress is not None:
+            progress(number + 1)
+
+    starts, ends = tl.times() if tl.has_times else (None, None)
+    return Summary(
+        tl.page_size,
+        of_rows.count(of_rows.of(union), tl.page_size, tl.iova),
+        counts,
+        starts,
+        ends,
+        begins,
+        [axis.address(int(position)) for position in edges[:-1]],
+        cover / np.diff(edges).astype(np.float64)[:, None] / np.diff(begins),
+    )
