@@ -10,8 +10,8 @@ def register() -> None:
     """Makes `st.from_type(IOVABitmap)` and `st.from_type(Geometry)` work."""
     from hypothesis import strategies as st
 
+    from ._base.geometry import Geometry
     from ._core import IOVABitmap
-    from ._geometry import Geometry
 
     def of_bitmaps(_: type) -> st.SearchStrategy[IOVABitmap]:
         from .strategies import bitmaps

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ._text import show_bytes
+from ._base.interval_arrays import union, union_by_group
+from ._base.text import show_bytes
 from .logs._errors import need
 from .logs.summary import Axis
 
@@ -104,33 +105,15 @@ class Rows:
             self._join(self.group, self.first >> 1, last >> 1)
 
     def _join(self, group: Ints, first: Ints, last: Ints) -> None:
-        """Takes these runs, of which those of a group that overlap or touch become one. The runs of
-        one epoch ascend."""
-        if not len(first):
-            return
-        if self.epochs_each > 1:
-            ascending = np.lexsort((first, group))
-            group, first, last = group[ascending], first[ascending], last[ascending]
-        order = np.argsort(last, kind="stable")
-        rank = np.empty_like(order)
-        rank[order] = np.arange(len(order))
-        # The furthest block of the group so far: ranks are small enough to be keyed by the group.
-        furthest = np.maximum.accumulate(group * len(order) + rank) % len(order)
-        reached = last[order[furthest]]
-        apart = (group[1:] != group[:-1]) | (first[1:] > reached[:-1] + 1)
-        begins = np.flatnonzero(np.append(True, apart))
-        ends = np.append(begins[1:], len(first)) - 1
-        self.group, self.first = group[begins], first[begins]
-        self.count = reached[ends] - self.first + 1
+        """Takes these runs, of which those of a group that overlap or touch become one."""
+        self.group, self.first, last = union_by_group(group, first, last)
+        self.count = last - self.first + 1
 
 
 def _axis(rows: Rows) -> Axis:
     """Of the blocks that were ever dirty."""
-    ever = Rows()
-    order = np.argsort(rows.first, kind="stable")
-    first = rows.first[order]
-    ever._join(np.zeros_like(first), first, first + rows.count[order] - 1)
-    return Axis(np.column_stack((ever.first, ever.count)).astype(np.uint64))
+    first, last = union(rows.first, rows.first + rows.count - 1)
+    return Axis(np.column_stack((first, last - first + 1)).astype(np.uint64))
 
 
 def _times(rows: Rows) -> tuple[Any, Any, str]:

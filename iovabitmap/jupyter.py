@@ -22,10 +22,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from . import DirtyLog, IOVABitmap, _html, analysis, nbytes_for
-from ._text import show_bytes, show_seconds
+from . import DirtyLog, IOVABitmap, analysis, nbytes_for
+from ._base import html
+from ._base.intervals import union
+from ._base.text import show_bytes, show_seconds
 from .analysis.series import Series, as_series
 from .logs._errors import need
+from .logs.notebook import pictures
 from .sources import ProcessTracker
 
 if TYPE_CHECKING:
@@ -91,15 +94,11 @@ class Dirtied:
             lines += [f"  {name} {about}: {dirty} of {size}" for name, about, dirty, size in rows]
         return "\n".join(lines)
 
+    @html.never_raising
     def _repr_html_(self) -> str:
-        return _dirtied(self)
-
-
-@_html.never_raising
-def _dirtied(found: Dirtied) -> str:
-    rows = found._rows()
-    arrays = _html.table(("array", "is", "dirty", "of"), rows) if rows else ""
-    return _html.piece("Dirtied", found._facts(), arrays, *_html.pictures(found.log))
+        rows = self._rows()
+        arrays = html.table(("array", "is", "dirty", "of"), rows) if rows else ""
+        return html.piece(self, self._facts(), arrays, *pictures(self.log))
 
 
 def load_ipython_extension(shell: Any) -> None:
@@ -271,17 +270,10 @@ def _bounds(array: np.ndarray[Any, Any]) -> tuple[int, int]:
 
 def _parts(rows: Iterable[LayoutRow], low: int, high: int) -> list[tuple[int, int]]:
     """Where the addresses low to high are in the IOVA space: (iova, length), each place once."""
-    spans = sorted(
+    spans = (
         (row.iova + first - row.address, row.iova + end - row.address)
         for row in rows
         for first, end in [(max(row.address, low), min(row.address + row.length, high))]
         if first < end
     )
-    parts: list[tuple[int, int]] = []
-    reached = 0
-    for start, end in spans:
-        if end > reached:
-            first = max(start, reached)
-            parts.append((first, end - first))
-            reached = end
-    return parts
+    return [(start, end - start) for start, end in union(spans)]

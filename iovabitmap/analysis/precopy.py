@@ -14,12 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from .._text import show_bytes, show_seconds
+from .._base import html
+from .._base.text import show_bandwidth, show_bytes, show_seconds
 from .curves import VolumeCurve
 from .rates import union_runs
 from .series import NS, Interval, Series, Source, as_series
 
 PAGE_HEADER = 8  # bytes that name a page, sent with each
+ROUNDS_SHOWN = 12  # in a notebook: the first ones, and the last
 
 
 @dataclass(frozen=True)
@@ -66,10 +68,31 @@ class Prediction:
     def __repr__(self) -> str:
         return f"<Prediction {'converges' if self.converges else 'does not converge'}: {self.why}>"
 
+    @html.never_raising
     def _repr_html_(self) -> str:
-        from .. import _html
-
-        return _html.prediction(self)
+        facts = [
+            ("converges", "yes" if self.converges else "no"),
+            ("why", self.why),
+            ("bandwidth", show_bandwidth(self.bandwidth)),
+            ("downtime limit", show_seconds(self.downtime_limit)),
+        ]
+        numbered = list(enumerate(self.rounds))
+        few = numbered
+        if len(numbered) > ROUNDS_SHOWN:
+            few = [*numbered[: ROUNDS_SHOWN - 1], numbered[-1]]
+        rows = [
+            (
+                str(n),
+                show_bytes(part.nbytes),
+                show_seconds(part.seconds),
+                show_bytes(part.remaining),
+            )
+            for n, part in few
+        ]
+        if len(few) < len(numbered):
+            rows.insert(ROUNDS_SHOWN - 1, (f"{len(numbered) - len(few)} more", "", "", ""))
+        head = ("round", "sent", "time", "dirty at its end")
+        return html.piece(self, facts, html.table(head, rows))
 
 
 Dirtied = Callable[[float], float]

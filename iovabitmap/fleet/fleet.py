@@ -9,7 +9,7 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from .._text import show_bytes, show_seconds
+from .._base.text import show_bytes, show_seconds
 from ..analysis import MIB, VolumeCurve, plateau, predict_precopy
 from ..analysis.precopy import PAGE_HEADER
 from ..logs._errors import need

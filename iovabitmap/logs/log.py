@@ -14,7 +14,7 @@ import numpy as np
 
 import iovabitmap as ib
 
-from . import _parquet
+from . import _parquet, notebook
 from ._blocks import BLOCK_ROWS, Addresses, Block, join, page_runs
 from ._errors import LogError, need
 from ._journal import Journal
@@ -423,6 +423,4 @@ class DirtyLog:
         return f"<DirtyLog {self.path} {self.iova:#x}-{end:#x}, {len(self)} epochs, {state}>"
 
     def _repr_html_(self) -> str:
-        from .. import _html
-
-        return _html.log(self)
+        return notebook.shown(self)

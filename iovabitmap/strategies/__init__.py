@@ -22,7 +22,7 @@ except ImportError as error:
         "iovabitmap.strategies needs hypothesis: pip install 'iovabitmap[hypothesis]'"
     ) from error
 
-from .._geometry import Geometry
+from .._base.geometry import Geometry
 from ._faults import FaultPlan, fault_plans
 from ._geometries import geometries, page_sizes
 from ._memory import bitmaps, buffers

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, SupportsIndex
 from hypothesis import strategies as st
 from hypothesis.errors import InvalidArgument
 
-from .._geometry import Geometry
-from ..model._arguments import Run
-from ..model._marks import joined
+from .._base.geometry import Geometry
+from .._base.intervals import Interval as Run
+from .._base.intervals import union
 from ._arguments import TOP, GeometryLike, bounds, geometry_of
 from ._ranges import A_FEW, page_numbers
 
@@ -39,7 +39,7 @@ def rows_of(geometry: Geometry, runs: Iterable[Run]) -> npt.NDArray[np.uint64]:
     cut = [(max(first, 0), min(stop, geometry.nbits)) for first, stop in runs]
     found = [
         (iova + first * size, min(stop * size, length) - first * size)
-        for first, stop in joined(run for run in cut if run[0] < run[1])
+        for first, stop in union(run for run in cut if run[0] < run[1])
     ]
     return np.array(found, np.uint64).reshape(-1, 2)
 
@@ -51,7 +51,7 @@ def every(first: int, stop: int, stride: int, width: int, times: int = MAX_RUNS)
 
 def without(runs: Iterable[Run], first: int, stop: int) -> list[Run]:
     """What runs leave of [first, stop)."""
-    edges = [first, *(n for run in joined(runs) for n in run), stop]
+    edges = [first, *(n for run in union(runs) for n in run), stop]
     return [(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True) if a < b]
 
 

@@ -7,7 +7,7 @@ from typing import SupportsIndex
 
 from hypothesis import strategies as st
 
-from .._geometry import Geometry
+from .._base.geometry import Geometry
 from ._arguments import TOP, GeometryLike, Row, bounds, geometry_of
 
 WORD = 64

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .. import _core
-from ._ranges import Pages, Row, minus, rows_of
+from .._base.intervals import minus
+from ._ranges import Pages, Row, rows_of
 
 if TYPE_CHECKING:
     import numpy as np

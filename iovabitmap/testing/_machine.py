@@ -20,9 +20,10 @@ except ImportError as error:
         "pip install 'iovabitmap[hypothesis]'"
     ) from error
 
+from .._base.intervals import minus, union
 from ..strategies import Geometry, geometries, iova_ranges
 from ._interruption import Interruption, Patience
-from ._ranges import Pages, Row, Run, minus, rows_of, union
+from ._ranges import Pages, Row, Run, rows_of
 
 T = TypeVar("T")
 
