@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ._base.interval_arrays import union, union_by_group
+from ._base.optional import need
 from ._base.text import show_bytes
-from .logs._errors import need
 from .logs.summary import Axis
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def view(log: DirtyLog, *, most: int = MOST) -> View:
     >>> with DirtyLog.open("run.parquet") as log:        # doctest: +SKIP
     ...     view(log).save("run.html")
     """
-    need("bokeh", "view")
+    need("bokeh")
     if most < 1:
         raise ValueError(f"most must be 1 or more, not {most}")
     rows = Rows.of(log, most)
@@ -165,7 +165,7 @@ def view(log: DirtyLog, *, most: int = MOST) -> View:
 
 def _sources(rows: Rows, axis: Axis, start: Any, end: Any) -> dict[str, Any]:
     """What the page holds, by the names that _view.js has."""
-    source = need("bokeh.models", "view").ColumnDataSource
+    source = need("bokeh.models").ColumnDataSource
     position = axis.position(rows.first.astype(np.uint64))
     small = np.uint32 if axis.size < 1 << 32 else np.float64
     jumps = np.flatnonzero(np.diff(axis.starts - axis.positions, prepend=np.uint64(2**64 - 1)))
@@ -186,7 +186,7 @@ def _sources(rows: Rows, axis: Axis, start: Any, end: Any) -> dict[str, Any]:
 
 
 def _figure(log: DirtyLog, rows: Rows, title: str) -> Any:
-    models, plotting = need("bokeh.models", "view"), need("bokeh.plotting", "view")
+    models, plotting = need("bokeh.models"), need("bokeh.plotting")
     axis = _axis(rows)
     start, end, unit = _times(rows)
     about = {
@@ -252,7 +252,7 @@ def _figure(log: DirtyLog, rows: Rows, title: str) -> Any:
 
 def _draw_into(figure: Any, image: Any) -> None:
     """The image and its scale of colours, which is one of roots."""
-    models, palettes = need("bokeh.models", "view"), need("bokeh.palettes", "view")
+    models, palettes = need("bokeh.models"), need("bokeh.palettes")
     mapper = models.LinearColorMapper(
         palette=palettes.Viridis256[::-1][PALEST:], low=1, high=LEVELS, low_color="rgba(0, 0, 0, 0)"
     )

@@ -25,9 +25,9 @@ import numpy as np
 from . import DirtyLog, IOVABitmap, analysis, nbytes_for
 from ._base import html
 from ._base.intervals import union
+from ._base.optional import need
 from ._base.text import show_bytes, show_seconds
 from .analysis.series import Series, as_series
-from .logs._errors import need
 from .logs.notebook import pictures
 from .sources import ProcessTracker
 
@@ -119,7 +119,7 @@ def load_ipython_extension(shell: Any) -> None:
 def run_dirty(shell: Any, line: str, cell: str) -> None:
     """What `%%dirty` does, in an IPython shell."""
     __tracebackhide__ = True
-    display = need("IPython.display", "jupyter").display
+    display = need("IPython.display").display
     interval, name = _arguments(line)
     run = _compiled(shell, cell)
     probe = ProcessTracker.probe()
@@ -136,12 +136,12 @@ def run_dirty(shell: Any, line: str, cell: str) -> None:
 
 
 def _usage(message: str) -> Exception:
-    error: Exception = need("IPython.core.error", "jupyter").UsageError(message)
+    error: Exception = need("IPython.core.error").UsageError(message)
     return error
 
 
 def _arguments(line: str) -> tuple[float, str]:
-    parser = need("IPython.core.magic_arguments", "jupyter").MagicArgumentParser(
+    parser = need("IPython.core.magic_arguments").MagicArgumentParser(
         prog="%%dirty", add_help=False
     )
     parser.add_argument("--interval", type=float, default=INTERVAL)

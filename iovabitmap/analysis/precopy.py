@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from .._base import html
+from .._base.optional import need
 from .._base.text import show_bandwidth, show_bytes, show_seconds
 from .curves import VolumeCurve
 from .rates import union_runs
@@ -225,8 +226,6 @@ def precopy_table(
 ) -> Any:
     """Total seconds for each bandwidth (rows, bytes per second) and downtime limit (columns,
     seconds); missing where it does not converge. It needs pandas."""
-    from ._extras import pandas
-
     downtimes = list(downtimes)
     rows = {}
     for bandwidth in bandwidths:
@@ -241,7 +240,7 @@ def precopy_table(
             for limit in downtimes
         ]
         rows[bandwidth] = [made.total_seconds if made.converges else math.nan for made in found]
-    frame = pandas().DataFrame.from_dict(rows, orient="index", columns=downtimes, dtype=float)
+    frame = need("pandas").DataFrame.from_dict(rows, orient="index", columns=downtimes, dtype=float)
     return frame.rename_axis(index="bandwidth", columns="downtime_limit")
 
 

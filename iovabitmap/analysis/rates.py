@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._base import html
+from .._base.optional import need
 from .._base.text import show_bandwidth, show_bytes, show_count, show_seconds
 from .series import Interval, Runs, Series, Source, as_series, joined, pages_of
 from .units import GIB, MIB
@@ -155,8 +156,6 @@ def reuse(log: Source, i: int | None = None, j: int | None = None) -> Any:
     and `gone` (dirty in the epoch before and not in this one); pages = new + again. It needs
     pandas.
     """
-    from ._extras import pandas
-
     series = as_series(log, i, j)
     seen = np.full(series.npages, -2, np.int32)
     rows = []
@@ -177,7 +176,7 @@ def reuse(log: Source, i: int | None = None, j: int | None = None) -> Any:
         )
         seen[pages] = number
         before = len(pages)
-    return pandas().DataFrame(rows).rename_axis("epoch")
+    return need("pandas").DataFrame(rows).rename_axis("epoch")
 
 
 def amplification(x: Any, i: int | None = None, j: int | None = None) -> dict[int, float]:

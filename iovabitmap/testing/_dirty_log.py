@@ -309,7 +309,7 @@ class _Log:
                 break
         self.writers.join()
         rows += self.read()  # the rest
-        inside = [(0, self.pages.nbits)]
+        inside = [(0, self.pages.npages)]
         runs = self.pages.touched(rows)
         self.outside = [
             (self.pages.iova + first * self.pages.page_size, (end - first) * self.pages.page_size)

@@ -248,7 +248,7 @@ def _address_lines(difference: Difference) -> list[str]:
 
 def _place_lines(bitmap: Any, pages: Pages, difference: Difference) -> list[str]:
     """Where the first difference is in the bitmap's memory."""
-    if not difference or not 0 <= difference.first < pages.nbits:
+    if not difference or not 0 <= difference.first < pages.npages:
         return []
     page = difference.first
     iova = pages.iova + page * pages.page_size

@@ -94,7 +94,7 @@ class Pages(Geometry):
 
     def __str__(self) -> str:
         where = f"{self.iova:#x} + {self.length:#x}, page size {self.page_size:#x}"
-        return f"{where}, {_pages(self.nbits)}"
+        return f"{where}, {_pages(self.npages)}"
 
 
 def _pages(count: int) -> str:
