@@ -3,11 +3,17 @@
 The engine is written in C and works in place on the caller's memory; see `IOVABitmap`.
 """
 
+import sys
+from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ._base.lazy import loader
 
 if TYPE_CHECKING:
     from ._base.geometry import Geometry
     from ._core import Diff, IOVABitmap, IOVARangeError, PinError, Stats, Window, alloc, nbytes_for
+    from .jupyter import load_ipython_extension as load_ipython_extension
     from .logs import DirtyLog, LogError
     from .timeline import Timeline
 
@@ -29,15 +35,6 @@ __all__ = [
 
 __version__ = "0.9.0"
 
-# All is loaded when it is first asked for, even the extension module: pytest imports this package
-# for its plugin in every run. Names that are not of the engine, and their modules.
-_MODULES = {
-    "DirtyLog": "logs",
-    "Geometry": "_base.geometry",
-    "LogError": "logs",
-    "Timeline": "timeline",
-}
-
 
 def get_include() -> str:
     """Folder of the C headers, for a compiler's -I: `iovabitmap_api.h` says how they are used.
@@ -48,27 +45,24 @@ def get_include() -> str:
     >>> sorted(os.listdir(get_include()))
     ['iova_bitmap.h', 'iovabitmap_api.h']
     """
-    from pathlib import Path
-
     return str(Path(__file__).parent / "include")
 
 
-def load_ipython_extension(shell: Any) -> None:
-    """What `%load_ext iovabitmap` calls: afterwards IPython has the cell magic `%%dirty`."""
-    from .jupyter import load_ipython_extension
-
-    load_ipython_extension(shell)
+# All is loaded when it is first asked for, even the extension module: pytest imports this package
+# for its plugin in every run.
+_load = loader(
+    __name__,
+    dict.fromkeys(__all__, "_core")
+    | {"DirtyLog": "logs", "Geometry": "_base.geometry", "LogError": "logs", "Timeline": "timeline"}
+    | {"load_ipython_extension": "jupyter"},  # which `%load_ext iovabitmap` calls
+    modules=["_core"],  # PyCapsule_Import() imports this package alone, then asks for the rest
+)
 
 
 def __getattr__(name: str) -> Any:
-    from importlib import import_module
-
-    if name == "_core":  # PyCapsule_Import() imports this package alone, then asks for the rest
-        return import_module("._core", __name__)
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(import_module(f".{_MODULES.get(name, '_core')}", __name__), name)
-    globals()[name] = found  # the next time it is an attribute like any other
+    found = _load(name)
+    if name == "IOVABitmap" and "hypothesis" in sys.modules:  # it was imported without the engine
+        import_module(".testing.hypothesis_plugin", __name__).register_bitmaps()
     return found
 
 

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ._text import show_bytes
-from .logs._errors import need
+from ._base.interval_arrays import union, union_by_group
+from ._base.optional import need
+from ._base.text import show_bytes
 from .logs.summary import Axis
 
 if TYPE_CHECKING:
@@ -104,33 +105,15 @@ class Rows:
             self._join(self.group, self.first >> 1, last >> 1)
 
     def _join(self, group: Ints, first: Ints, last: Ints) -> None:
-        """Takes these runs, of which those of a group that overlap or touch become one. The runs of
-        one epoch ascend."""
-        if not len(first):
-            return
-        if self.epochs_each > 1:
-            ascending = np.lexsort((first, group))
-            group, first, last = group[ascending], first[ascending], last[ascending]
-        order = np.argsort(last, kind="stable")
-        rank = np.empty_like(order)
-        rank[order] = np.arange(len(order))
-        # The furthest block of the group so far: ranks are small enough to be keyed by the group.
-        furthest = np.maximum.accumulate(group * len(order) + rank) % len(order)
-        reached = last[order[furthest]]
-        apart = (group[1:] != group[:-1]) | (first[1:] > reached[:-1] + 1)
-        begins = np.flatnonzero(np.append(True, apart))
-        ends = np.append(begins[1:], len(first)) - 1
-        self.group, self.first = group[begins], first[begins]
-        self.count = reached[ends] - self.first + 1
+        """Takes these runs, of which those of a group that overlap or touch become one."""
+        self.group, self.first, last = union_by_group(group, first, last)
+        self.count = last - self.first + 1
 
 
 def _axis(rows: Rows) -> Axis:
     """Of the blocks that were ever dirty."""
-    ever = Rows()
-    order = np.argsort(rows.first, kind="stable")
-    first = rows.first[order]
-    ever._join(np.zeros_like(first), first, first + rows.count[order] - 1)
-    return Axis(np.column_stack((ever.first, ever.count)).astype(np.uint64))
+    first, last = union(rows.first, rows.first + rows.count - 1)
+    return Axis(np.column_stack((first, last - first + 1)).astype(np.uint64))
 
 
 def _times(rows: Rows) -> tuple[Any, Any, str]:
@@ -167,7 +150,7 @@ def view(log: DirtyLog, *, most: int = MOST) -> View:
     >>> with DirtyLog.open("run.parquet") as log:        # doctest: +SKIP
     ...     view(log).save("run.html")
     """
-    need("bokeh", "view")
+    need("bokeh")
     if most < 1:
         raise ValueError(f"most must be 1 or more, not {most}")
     rows = Rows.of(log, most)
@@ -182,7 +165,7 @@ def view(log: DirtyLog, *, most: int = MOST) -> View:
 
 def _sources(rows: Rows, axis: Axis, start: Any, end: Any) -> dict[str, Any]:
     """What the page holds, by the names that _view.js has."""
-    source = need("bokeh.models", "view").ColumnDataSource
+    source = need("bokeh.models").ColumnDataSource
     position = axis.position(rows.first.astype(np.uint64))
     small = np.uint32 if axis.size < 1 << 32 else np.float64
     jumps = np.flatnonzero(np.diff(axis.starts - axis.positions, prepend=np.uint64(2**64 - 1)))
@@ -203,7 +186,7 @@ def _sources(rows: Rows, axis: Axis, start: Any, end: Any) -> dict[str, Any]:
 
 
 def _figure(log: DirtyLog, rows: Rows, title: str) -> Any:
-    models, plotting = need("bokeh.models", "view"), need("bokeh.plotting", "view")
+    models, plotting = need("bokeh.models"), need("bokeh.plotting")
     axis = _axis(rows)
     start, end, unit = _times(rows)
     about = {
@@ -269,7 +252,7 @@ def _figure(log: DirtyLog, rows: Rows, title: str) -> Any:
 
 def _draw_into(figure: Any, image: Any) -> None:
     """The image and its scale of colours, which is one of roots."""
-    models, palettes = need("bokeh.models", "view"), need("bokeh.palettes", "view")
+    models, palettes = need("bokeh.models"), need("bokeh.palettes")
     mapper = models.LinearColorMapper(
         palette=palettes.Viridis256[::-1][PALEST:], low=1, high=LEVELS, low_color="rgba(0, 0, 0, 0)"
     )

@@ -22,10 +22,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from . import DirtyLog, IOVABitmap, _html, analysis, nbytes_for
-from ._text import show_bytes, show_seconds
+from . import DirtyLog, IOVABitmap, analysis, nbytes_for
+from ._base import html
+from ._base.intervals import union
+from ._base.optional import need
+from ._base.text import show_bytes, show_seconds
 from .analysis.series import Series, as_series
-from .logs._errors import need
+from .logs.notebook import pictures
 from .sources import ProcessTracker
 
 if TYPE_CHECKING:
@@ -91,15 +94,11 @@ class Dirtied:
             lines += [f"  {name} {about}: {dirty} of {size}" for name, about, dirty, size in rows]
         return "\n".join(lines)
 
+    @html.never_raising
     def _repr_html_(self) -> str:
-        return _dirtied(self)
-
-
-@_html.never_raising
-def _dirtied(found: Dirtied) -> str:
-    rows = found._rows()
-    arrays = _html.table(("array", "is", "dirty", "of"), rows) if rows else ""
-    return _html.piece("Dirtied", found._facts(), arrays, *_html.pictures(found.log))
+        rows = self._rows()
+        arrays = html.table(("array", "is", "dirty", "of"), rows) if rows else ""
+        return html.piece(self, self._facts(), arrays, *pictures(self.log))
 
 
 def load_ipython_extension(shell: Any) -> None:
@@ -120,7 +119,7 @@ def load_ipython_extension(shell: Any) -> None:
 def run_dirty(shell: Any, line: str, cell: str) -> None:
     """What `%%dirty` does, in an IPython shell."""
     __tracebackhide__ = True
-    display = need("IPython.display", "jupyter").display
+    display = need("IPython.display").display
     interval, name = _arguments(line)
     run = _compiled(shell, cell)
     probe = ProcessTracker.probe()
@@ -137,12 +136,12 @@ def run_dirty(shell: Any, line: str, cell: str) -> None:
 
 
 def _usage(message: str) -> Exception:
-    error: Exception = need("IPython.core.error", "jupyter").UsageError(message)
+    error: Exception = need("IPython.core.error").UsageError(message)
     return error
 
 
 def _arguments(line: str) -> tuple[float, str]:
-    parser = need("IPython.core.magic_arguments", "jupyter").MagicArgumentParser(
+    parser = need("IPython.core.magic_arguments").MagicArgumentParser(
         prog="%%dirty", add_help=False
     )
     parser.add_argument("--interval", type=float, default=INTERVAL)
@@ -271,17 +270,10 @@ def _bounds(array: np.ndarray[Any, Any]) -> tuple[int, int]:
 
 def _parts(rows: Iterable[LayoutRow], low: int, high: int) -> list[tuple[int, int]]:
     """Where the addresses low to high are in the IOVA space: (iova, length), each place once."""
-    spans = sorted(
+    spans = (
         (row.iova + first - row.address, row.iova + end - row.address)
         for row in rows
         for first, end in [(max(row.address, low), min(row.address + row.length, high))]
         if first < end
     )
-    parts: list[tuple[int, int]] = []
-    reached = 0
-    for start, end in spans:
-        if end > reached:
-            first = max(start, reached)
-            parts.append((first, end - first))
-            reached = end
-    return parts
+    return [(start, end - start) for start, end in union(spans)]

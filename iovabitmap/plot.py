@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ._base.optional import need
 from ._view import view
-from .logs._errors import need
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -211,7 +211,7 @@ def overview(log: DirtyLog, path: StrPath, summary: Summary) -> None:
     An existing file is replaced. Raises what `heatmap` raises, and ValueError for a suffix of no
     format.
     """
-    need("matplotlib", "plot")
+    need("matplotlib")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -270,7 +270,7 @@ def density_map(ax: Axes, x: Any, y: Any, density: Floats, label: str) -> None:
 
 
 def _axes(ax: Axes | None) -> Axes:
-    need("matplotlib", "plot")
+    need("matplotlib")
     if ax is not None:
         return ax
     from matplotlib import pyplot

@@ -99,7 +99,7 @@ else:
 import iovabitmap as ib
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from iovabitmap.strategies import bitmaps
+from iovabitmap.testing.strategies import bitmaps
 from iovabitmap.testing import DirtyTrackerMachine
 
 @given(bitmaps(), st.from_type(ib.IOVABitmap))

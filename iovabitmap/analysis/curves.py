@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._text import show_bytes, show_seconds
+from .._base import html
+from .._base.text import show_bytes, show_seconds
 from .series import NS, Runs, Series, Source, as_series, pages_of
 
 Floats = NDArray[np.float64]
@@ -150,10 +151,20 @@ class VolumeCurve:
             f"{show_seconds(self.seconds[-1])}, total {show_bytes(self.total)}>"
         )
 
+    @html.never_raising
     def _repr_html_(self) -> str:
-        from .. import _html
-
-        return _html.curve(self)
+        last, across = float(self.seconds[-1]), html.CELLS_ACROSS
+        points = [float(self(last * (n + 1) / across)) for n in range(across)]
+        facts = [
+            (f"within {show_seconds(float(at))}", show_bytes(float(volume)))
+            for at, volume in {
+                n: (self.seconds[n], self.nbytes[n]) for n in (0, len(self.seconds) - 1)
+            }.values()
+        ]
+        label = f"distinct dirty memory within 0 to {show_seconds(last)}"
+        return html.piece(
+            self, [*facts, ("memory", show_bytes(self.total))], html.bars(points, label)
+        )
 
 
 def uniform_volume(t: Any, *, total: float, writes_per_s: float, page_size: int = 4096) -> Any:

@@ -14,12 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from .._text import show_bytes, show_seconds
+from .._base import html
+from .._base.optional import need
+from .._base.text import show_bandwidth, show_bytes, show_seconds
 from .curves import VolumeCurve
 from .rates import union_runs
 from .series import NS, Interval, Series, Source, as_series
 
 PAGE_HEADER = 8  # bytes that name a page, sent with each
+ROUNDS_SHOWN = 12  # in a notebook: the first ones, and the last
 
 
 @dataclass(frozen=True)
@@ -66,10 +69,31 @@ class Prediction:
     def __repr__(self) -> str:
         return f"<Prediction {'converges' if self.converges else 'does not converge'}: {self.why}>"
 
+    @html.never_raising
     def _repr_html_(self) -> str:
-        from .. import _html
-
-        return _html.prediction(self)
+        facts = [
+            ("converges", "yes" if self.converges else "no"),
+            ("why", self.why),
+            ("bandwidth", show_bandwidth(self.bandwidth)),
+            ("downtime limit", show_seconds(self.downtime_limit)),
+        ]
+        numbered = list(enumerate(self.rounds))
+        few = numbered
+        if len(numbered) > ROUNDS_SHOWN:
+            few = [*numbered[: ROUNDS_SHOWN - 1], numbered[-1]]
+        rows = [
+            (
+                str(n),
+                show_bytes(part.nbytes),
+                show_seconds(part.seconds),
+                show_bytes(part.remaining),
+            )
+            for n, part in few
+        ]
+        if len(few) < len(numbered):
+            rows.insert(ROUNDS_SHOWN - 1, (f"{len(numbered) - len(few)} more", "", "", ""))
+        head = ("round", "sent", "time", "dirty at its end")
+        return html.piece(self, facts, html.table(head, rows))
 
 
 Dirtied = Callable[[float], float]
@@ -202,8 +226,6 @@ def precopy_table(
 ) -> Any:
     """Total seconds for each bandwidth (rows, bytes per second) and downtime limit (columns,
     seconds); missing where it does not converge. It needs pandas."""
-    from ._extras import pandas
-
     downtimes = list(downtimes)
     rows = {}
     for bandwidth in bandwidths:
@@ -218,7 +240,7 @@ def precopy_table(
             for limit in downtimes
         ]
         rows[bandwidth] = [made.total_seconds if made.converges else math.nan for made in found]
-    frame = pandas().DataFrame.from_dict(rows, orient="index", columns=downtimes, dtype=float)
+    frame = need("pandas").DataFrame.from_dict(rows, orient="index", columns=downtimes, dtype=float)
     return frame.rename_axis(index="bandwidth", columns="downtime_limit")
 
 

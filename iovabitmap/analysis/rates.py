@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._text import show_bytes, show_seconds
+from .._base import html
+from .._base.optional import need
+from .._base.text import show_bandwidth, show_bytes, show_count, show_seconds
 from .series import Interval, Runs, Series, Source, as_series, joined, pages_of
 from .units import GIB, MIB
 
@@ -70,10 +72,14 @@ class DirtyRate:
             f"within {show_seconds(self.seconds)})"
         )
 
+    @html.never_raising
     def _repr_html_(self) -> str:
-        from .. import _html
-
-        return _html.rate(self)
+        facts = [
+            ("rate", f"{self.mib_per_s:.4g} MiB/s"),
+            ("dirty", f"{show_count(self.pages, 'page')} of {show_bytes(self.page_size)}"),
+            ("within", show_seconds(self.seconds)),
+        ]
+        return html.piece(self, facts)
 
 
 def dirty_rate(log: Source, i: int | None = None, j: int | None = None) -> DirtyRate:
@@ -150,8 +156,6 @@ def reuse(log: Source, i: int | None = None, j: int | None = None) -> Any:
     and `gone` (dirty in the epoch before and not in this one); pages = new + again. It needs
     pandas.
     """
-    from ._extras import pandas
-
     series = as_series(log, i, j)
     seen = np.full(series.npages, -2, np.int32)
     rows = []
@@ -172,7 +176,7 @@ def reuse(log: Source, i: int | None = None, j: int | None = None) -> Any:
         )
         seen[pages] = number
         before = len(pages)
-    return pandas().DataFrame(rows).rename_axis("epoch")
+    return need("pandas").DataFrame(rows).rename_axis("epoch")
 
 
 def amplification(x: Any, i: int | None = None, j: int | None = None) -> dict[int, float]:
@@ -251,10 +255,16 @@ class WorkingSet:
             f"{show_bytes(self.plateau)}, within {show_seconds(self.seconds)})"
         )
 
+    @html.never_raising
     def _repr_html_(self) -> str:
-        from .. import _html
-
-        return _html.working_set(self)
+        left = f"left by a pre-copy at {show_bandwidth(self.bandwidth)}"
+        facts = [
+            ("union", show_bytes(self.union)),
+            (f"hot, dirty in {100 * self.at_least:.3g} % of epochs", show_bytes(self.hot)),
+            (left, show_bytes(self.plateau)),
+            ("within", show_seconds(self.seconds)),
+        ]
+        return html.piece(self, facts)
 
 
 def working_set(

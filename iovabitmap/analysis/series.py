@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from .._base.interval_arrays import union
+
 if TYPE_CHECKING:
     from iovabitmap import IOVABitmap
 
@@ -85,11 +87,8 @@ def page_runs(ranges: NDArray[np.uint64], iova: int, page_size: int) -> Runs:
 
 def joined(runs: Runs) -> Runs:
     """The same pages as ascending runs that neither overlap nor touch."""
-    runs = runs[np.argsort(runs[:, 0], kind="stable")]
-    ends = np.maximum.accumulate(runs[:, 0] + runs[:, 1])
-    first = np.flatnonzero(np.append(True, runs[1:, 0] > ends[:-1]))
-    last = np.append(first[1:], len(runs)) - 1
-    return np.stack([runs[first, 0], ends[last] - runs[first, 0]], axis=1)
+    first, last = union(runs[:, 0], runs[:, 0] + runs[:, 1] - 1)
+    return np.stack([first, last - first + 1], axis=1)
 
 
 def as_series(source: Source, i: int | None = None, j: int | None = None) -> Series:

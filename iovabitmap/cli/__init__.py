@@ -6,7 +6,10 @@ Needs click and rich: pip install 'iovabitmap[cli]'.
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn
+
+from .._base.optional import need
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,12 +19,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs the command with these arguments, by default those of the process, and exits: 0 when all
     went well, 1 where a command says so, 2 when it could not be done, 130 after Ctrl-C."""
     try:
-        import click  # noqa: F401
-        import rich  # noqa: F401
+        for library in ("click", "rich"):
+            need(library)
     except ImportError as missing:
-        needs = f"the command needs {missing.name}: pip install 'iovabitmap[cli]'"
-        print(f"iovabitmap: {needs}", file=sys.stderr)
+        print(f"iovabitmap: {missing}", file=sys.stderr)
         sys.exit(2)
-    from ._app import run
-
+    run = import_module("._app", __name__).run  # not before it is known that it can be imported
     sys.exit(run(arguments))

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import iovabitmap as ib
+from iovabitmap._base.interval_arrays import intersect, rows_of, subtract
 from iovabitmap.sources import SnapshotDiff, SoftDirty
-from iovabitmap.sources._intervals import intersect, rows_of, subtract
 from iovabitmap.sources._maps import Mapping, of_process
 
 if TYPE_CHECKING:

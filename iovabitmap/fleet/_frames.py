@@ -5,7 +5,7 @@ from __future__ import annotations
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
-from ..logs._errors import need
+from .._base.optional import need
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -13,8 +13,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from .._base.optional import need
 from ..logs import DirtyLog
-from ..logs._errors import StrPath, blaming, need
+from ..logs._errors import StrPath, blaming
 from ..logs._journal import FILE_NAME
 
 if TYPE_CHECKING:
@@ -43,8 +44,8 @@ class Place:
 
     def __init__(self, path: StrPath, storage_options: dict[str, Any]) -> None:
         self.path = os.fspath(path)
-        to_fs = need("fsspec.core", "fleet").url_to_fs
-        local = need("fsspec.implementations.local", "fleet").LocalFileSystem
+        to_fs = need("fsspec.core").url_to_fs
+        local = need("fsspec.implementations.local").LocalFileSystem
         if Path(self.path).is_dir():  # whatever its name looks like: "a::b" and "file:c" are names
             self.fs, self.root = local(**storage_options), Path(self.path).absolute().as_posix()
         else:

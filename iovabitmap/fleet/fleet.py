@@ -9,10 +9,10 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from .._text import show_bytes, show_seconds
+from .._base.optional import need
+from .._base.text import show_bytes, show_seconds
 from ..analysis import MIB, VolumeCurve, plateau, predict_precopy
 from ..analysis.precopy import PAGE_HEADER
-from ..logs._errors import need
 from . import _questions as questions
 from ._frames import frame, kinds
 from ._places import Place
@@ -234,7 +234,7 @@ class Fleet:
     def _ask(self, question: Question, columns: Mapping[str, str] | None = None) -> Any:
         """The frame of a question. The tasks of one call share no key with those of another, so
         that no answer of before is taken for one of now."""
-        dask = need("dask", "fleet")
+        dask = need("dask")
         ask = dask.delayed(questions.ask_each, pure=False, traverse=False)
         call, size = uuid.uuid4().hex, self._logs_per_task
         parts = [self.logs[k : k + size] for k in range(0, len(self.logs), size)]

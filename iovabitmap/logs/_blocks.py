@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from .._base.interval_arrays import union
 from ._errors import LogError
 
 if TYPE_CHECKING:
@@ -133,14 +134,7 @@ def page_runs(ranges: npt.ArrayLike, meta: Meta) -> Addresses:
     if bad.any():
         row = int(bad.argmax())
         raise ValueError(f"row {row}: {rows[row].tolist()} is not inside the log's range")
-    some = length != 0
-    order = np.argsort(offset[some], kind="stable")
-    first = offset[some][order] // page  # page numbers; the last one of each range is inclusive
-    last = np.maximum.accumulate((offset + length - np.uint64(1))[some][order] // page)
-    starts = np.flatnonzero(np.concatenate(([True], first[1:] > last[:-1] + np.uint64(1))))
-    if not len(first):
-        return np.empty((0, 2), np.uint64)
-    ends = np.append(starts[1:], len(first)) - 1
-    begin = first[starts] * page
-    size = (last[ends] - first[starts]) * page + np.minimum(page, total - last[ends] * page)
-    return np.column_stack((begin + base, size))
+    offset, length = offset[length != 0], length[length != 0]
+    first, last = union(offset // page, (offset + length - np.uint64(1)) // page)  # page numbers
+    size = (last - first) * page + np.minimum(page, total - last * page)
+    return np.column_stack((first * page + base, size))

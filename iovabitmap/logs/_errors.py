@@ -1,11 +1,10 @@
-"""What goes wrong with logs, and the one place that asks for the libraries they need."""
+"""What goes wrong with logs, and whom to blame for it."""
 
 from __future__ import annotations
 
-import importlib
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,17 +35,6 @@ class LogError(ValueError):
 
     def __str__(self) -> str:
         return f"{self.path}: {self.problem}"
-
-
-def need(module: str, extra: str = "logs") -> Any:
-    """The module, or an ImportError that says how to get it."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as missing:
-        package = module.partition(".")[0]
-        raise ImportError(
-            f"this needs {package}: pip install 'iovabitmap[{extra}]'", name=package
-        ) from missing
 
 
 @contextmanager

@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from .._base.optional import need
 from ._blocks import BLOCK_ROWS, Addresses, Block, check, of_epoch
-from ._errors import LogError, blaming, need
+from ._errors import LogError, blaming
 from ._meta import MAX_JSON, Meta, from_json
 
 if TYPE_CHECKING:

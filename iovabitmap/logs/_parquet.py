@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from .._base.optional import need
 from ._blocks import BLOCK_ROWS, COLUMN_TYPES, Block, check, regroup
-from ._errors import LogError, blaming, need
+from ._errors import LogError, blaming
 from ._meta import Meta, from_json
 from ._pages import check_pages
 

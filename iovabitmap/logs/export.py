@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ._errors import need
+from .._base.optional import need
 from .epoch import write_words
 
 if TYPE_CHECKING:

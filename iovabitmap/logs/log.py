@@ -14,9 +14,10 @@ import numpy as np
 
 import iovabitmap as ib
 
-from . import _parquet
+from .._base.optional import need
+from . import _parquet, notebook
 from ._blocks import BLOCK_ROWS, Addresses, Block, join, page_runs
-from ._errors import LogError, need
+from ._errors import LogError
 from ._journal import Journal
 from ._meta import Meta
 from ._parquet import ParquetLog
@@ -343,7 +344,7 @@ class DirtyLog:
     def to_pandas(self) -> Any:
         """All rows as a pandas DataFrame with the columns of the file: epoch, t_start_ns, t_end_ns
         (int64), iova and length (uint64). A clean epoch is a row of length 0. Needs pandas."""
-        pandas = need("pandas", "pandas")
+        pandas = need("pandas")
         blocks = list(self._blocks(0, len(self)))
         none = Block(*(np.empty(0, t) for t in (*[np.int64] * 3, *[np.uint64] * 2)))
         return pandas.DataFrame((join(blocks) if blocks else none)._asdict())
@@ -423,6 +424,4 @@ class DirtyLog:
         return f"<DirtyLog {self.path} {self.iova:#x}-{end:#x}, {len(self)} epochs, {state}>"
 
     def _repr_html_(self) -> str:
-        from .. import _html
-
-        return _html.log(self)
+        return notebook.shown(self)

@@ -7,10 +7,10 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, Self, SupportsIndex
 
+from .._base.intervals import union
 from .._core import PinError
 from ._arguments import Row, Run, Span, pin_error, power_of_two
 from ._copies import Copies
-from ._marks import joined
 from ._questions import Maybe, runs_of
 from ._windows import WindowedBits, load, operation, running, store
 
@@ -84,7 +84,7 @@ class ModelBitmap(Copies):
                 found += runs_of(pages, bit=bit)
         except BaseException as error:
             raise self._put_back(found, span, error) from error.__cause__
-        return self._rows(joined(found), span)
+        return self._rows(union(found), span)
 
     def _taken(self, span: Span) -> Iterator[tuple[int, str]]:
         """As _read, and all that it gives is clean then."""
@@ -105,7 +105,7 @@ class ModelBitmap(Copies):
         try:
             self._mark_spans("1", [(self._address(a), self._address(b)) for a, b in found])
         except BaseException:
-            failure.harvested = self._rows(joined(found), span)  # type: ignore[attr-defined]
+            failure.harvested = self._rows(union(found), span)  # type: ignore[attr-defined]
         return failure
 
     def _move_into(self, span: Span, into: ModelBitmap) -> None:
@@ -128,7 +128,7 @@ class ModelBitmap(Copies):
         runs = list(runs_of(load(self._memory, bit, upto), bit=bit))
         rows = self._rows(runs, (self._iova, self.end))
         store(self._memory, bit, "0" * (upto - bit))  # first: what is marked from now on stays
-        left = joined(into._run((iova, iova + length)) for iova, length in rows)
+        left = union(into._run((iova, iova + length)) for iova, length in rows)
         newly, moved = 0, bit  # pages before that are whole there
         try:
             while left:

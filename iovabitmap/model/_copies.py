@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, Self, SupportsIndex, TypeVar
 
+from .._base import bitmap_html
 from .._core import PinError
 from ._arguments import Row, listed, number, pin_error, power_of_two
 from ._pins import NotPinnedError
@@ -104,9 +105,7 @@ class Copies(Questions):
     __array_ufunc__ = None
 
     def _repr_html_(self) -> str:
-        from .. import _html
-
-        return _html.bitmap(self)
+        return bitmap_html.shown(self)
 
     def __array__(self, dtype: object = None, copy: object = None) -> Any:
         raise TypeError(

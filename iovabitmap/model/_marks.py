@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
+from .._base.intervals import union
 from .._core import PinError
 from ._arguments import Row, Run, Span, addresses, number, pin_error, rows
 from ._pins import HOST_PAGE, NotPinnedError
@@ -12,17 +13,6 @@ from ._windows import WindowedBits, load, operation, store
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
-
-
-def joined(runs: Iterable[Run]) -> list[Run]:
-    """The runs that cover the same pages, in ascending order and apart from each other."""
-    found: list[Run] = []
-    for first, stop in sorted(runs):
-        if found and first <= found[-1][1]:
-            found[-1] = found[-1][0], max(found[-1][1], stop)
-        else:
-            found.append((first, stop))
-    return found
 
 
 class Marks(WindowedBits):
@@ -105,7 +95,7 @@ class Marks(WindowedBits):
         """Marks many ranges, in ascending order and each window once, or in one window for all of
         them; how many pages changed."""
         spans = list(spans)
-        left = joined(map(self._run, spans))
+        left = union(map(self._run, spans))
         whole = (self.iova, max((end for _, end in spans), default=self.end))
         changed = 0
         try:

@@ -10,9 +10,9 @@ import asyncio
 import contextlib
 import threading
 from dataclasses import dataclass
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .._base.optional import need
 from ._errors import QemuError
 
 if TYPE_CHECKING:
@@ -29,16 +29,6 @@ class Kvm:
 
     present: bool
     enabled: bool
-
-
-def qmp() -> Any:
-    """The package qemu.qmp, or an ImportError that says how to get it."""
-    try:
-        return import_module("qemu.qmp")
-    except ImportError as error:
-        raise ImportError(
-            "QEMU's monitor needs the package qemu.qmp: pip install 'iovabitmap[qemu]'"
-        ) from error
 
 
 class Monitor:
@@ -74,7 +64,7 @@ class Monitor:
     def __init__(
         self, address: str | os.PathLike[str] | tuple[str, int], *, timeout: float = 30.0
     ) -> None:
-        self._qmp = qmp()
+        self._qmp = need("qemu.qmp")
         self._timeout = timeout
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(

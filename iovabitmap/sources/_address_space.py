@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from .._base.interval_arrays import intersect, rows_of, subtract
 from ..uapi import pagemap as pm
 from ..uapi import userfaultfd as uffd
 from . import _maps
-from ._intervals import intersect, rows_of, subtract
 from ._layout import LayoutRow
 from ._placement import NoRoomError
 
 if TYPE_CHECKING:
+    from .._base.interval_arrays import Rows
     from .._core import IOVABitmap
-    from ._intervals import Rows
     from ._maps import Mapping
     from ._placement import Placement
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import _core
+from .._base.interval_arrays import intersect, rows_of
 from . import _maps
-from ._intervals import intersect, rows_of
 from ._layout import LayoutRow
 from ._placement import NoRoomError, Packed, Piece
 from ._probe import Probe, probed
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from ._intervals import Rows
+    from .._base.interval_arrays import Rows
     from ._maps import Mapping
 
 _CLEAR_SOFT_DIRTY = b"4"

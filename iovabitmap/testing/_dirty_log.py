@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .. import _core
-from ._ranges import Pages, Row, minus, rows_of
+from .._base.intervals import minus
+from ._ranges import Pages, Row, rows_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -308,7 +309,7 @@ class _Log:
                 break
         self.writers.join()
         rows += self.read()  # the rest
-        inside = [(0, self.pages.nbits)]
+        inside = [(0, self.pages.npages)]
         runs = self.pages.touched(rows)
         self.outside = [
             (self.pages.iova + first * self.pages.page_size, (end - first) * self.pages.page_size)

@@ -13,7 +13,8 @@ from itertools import chain, islice
 from typing import Any, NamedTuple
 
 from .. import _core
-from ._ranges import SHOWN, Pages, Run, as_text, minus, rows_of, runs_of, union
+from .._base.intervals import minus, union
+from ._ranges import SHOWN, Pages, Run, as_text, rows_of, runs_of
 
 CHUNK = 2**16  # pages looked at in one piece
 BATCH = 2**12  # rows taken in one piece
@@ -247,7 +248,7 @@ def _address_lines(difference: Difference) -> list[str]:
 
 def _place_lines(bitmap: Any, pages: Pages, difference: Difference) -> list[str]:
     """Where the first difference is in the bitmap's memory."""
-    if not difference or not 0 <= difference.first < pages.nbits:
+    if not difference or not 0 <= difference.first < pages.npages:
         return []
     page = difference.first
     iova = pages.iova + page * pages.page_size

@@ -10,19 +10,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar, TypeVar
 
-try:
-    from hypothesis import Phase, settings
-    from hypothesis import strategies as st
-    from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
-except ImportError as error:
-    raise ImportError(
-        "iovabitmap.testing.DirtyTrackerMachine needs hypothesis: "
-        "pip install 'iovabitmap[hypothesis]'"
-    ) from error
+from hypothesis import Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from ..strategies import Geometry, geometries, iova_ranges
+from .._base.geometry import Geometry
+from .._base.intervals import minus, union
 from ._interruption import Interruption, Patience
-from ._ranges import Pages, Row, Run, minus, rows_of, union
+from ._ranges import Pages, Row, Run, rows_of
+from .strategies import geometries, iova_ranges
 
 T = TypeVar("T")
 
@@ -71,11 +67,11 @@ def _neighbourhoods(geometry: Geometry) -> list[Geometry]:
     there are: so a write stays where it is when a failure shrinks to fewer.
     """
     iova, _, size = geometry
-    edges = [0, *(1 << k for k in range(6, 64) if 1 << k < geometry.nbits), geometry.nbits]
+    edges = [0, *(1 << k for k in range(6, 64) if 1 << k < geometry.npages), geometry.npages]
     starts = [iova + max(edge - AROUND, 0) * size for edge in edges]
     ends = [min(iova + (edge + AROUND) * size, geometry.end) for edge in edges]
     near = [Geometry(start, end - start, size) for start, end in zip(starts, ends, strict=True)]
-    more = [geometry] * len(near) if geometry.nbits <= A_FEW else [near[-1], near[-2]]
+    more = [geometry] * len(near) if geometry.npages <= A_FEW else [near[-1], near[-2]]
     return [geometry, *near, *more]
 
 
@@ -359,7 +355,7 @@ class DirtyTrackerMachine(RuleBasedStateMachine):
         raise AssertionError("\n  ".join(lines))
 
     def _machine_last_write(self, page: int) -> str:
-        if not 0 <= page < self._machine_pages.nbits:
+        if not 0 <= page < self._machine_pages.npages:
             return f"page {page} lies outside of the range"
         for step, runs in reversed(self._machine_writes):
             if any(first <= page < end for first, end in runs):

@@ -8,14 +8,15 @@ last address, so nothing here can overflow.
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import islice
 from typing import Any, TypeAlias
 
-from .._geometry import Geometry
+from .._base.geometry import Geometry
+from .._base.intervals import Interval, size, union
 
 Row: TypeAlias = tuple[int, int]
-Run: TypeAlias = tuple[int, int]
+Run: TypeAlias = Interval
 
 SHOWN = 8  # runs that a message lists; the rest is counted
 
@@ -52,39 +53,6 @@ def rows_of(answer: Any, what: str = "the answer") -> list[Row]:
 def runs_of(rows: Iterable[Row]) -> list[Run]:
     """The addresses of rows, as runs."""
     return union((iova, iova + length) for iova, length in rows)
-
-
-def union(runs: Iterable[Run]) -> list[Run]:
-    """Runs out of runs in any order, that may overlap and touch."""
-    result: list[Run] = []
-    for start, end in sorted(runs):
-        if result and start <= result[-1][1]:
-            result[-1] = (result[-1][0], max(end, result[-1][1]))
-        else:
-            result.append((start, end))
-    return result
-
-
-def minus(runs: Iterable[Run], others: Iterable[Run]) -> Iterator[Run]:
-    """What is in the first and not in the second, both of which are runs."""
-    remaining = iter(others)
-    other = next(remaining, None)
-    for run in runs:
-        start, end = run
-        while other is not None and other[0] < end:
-            if start < other[0]:
-                yield start, other[0]
-            start = max(start, other[1])
-            if other[1] > end:  # it may reach into the next run
-                break
-            other = next(remaining, None)
-        if start < end:
-            yield start, end
-
-
-def size(runs: Iterable[Run]) -> int:
-    """How many pages, or addresses, there are in runs."""
-    return sum(end - start for start, end in runs)
 
 
 class Pages(Geometry):
@@ -126,7 +94,7 @@ class Pages(Geometry):
 
     def __str__(self) -> str:
         where = f"{self.iova:#x} + {self.length:#x}, page size {self.page_size:#x}"
-        return f"{where}, {_pages(self.nbits)}"
+        return f"{where}, {_pages(self.npages)}"
 
 
 def _pages(count: int) -> str:

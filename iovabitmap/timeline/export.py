@@ -31,7 +31,7 @@ def _times_of(tl: Timeline, epoch: Any) -> tuple[Any, Any]:
 
 def reader(tl: Timeline) -> pyarrow.RecordBatchReader:
     """The rows as record batches, a block each; addresses are not copied."""
-    pa = need("pyarrow", "logs")
+    pa = need("pyarrow")
     kinds = [pa.int64()] * 3 + [pa.uint64()] * 2
     schema = pa.schema(
         [
@@ -52,7 +52,7 @@ def reader(tl: Timeline) -> pyarrow.RecordBatchReader:
 
 
 def to_pandas(tl: Timeline) -> pandas.DataFrame:
-    pd = need("pandas", "pandas")
+    pd = need("pandas")
     block = rows.join(tl.blocks())
     starts, ends = _times_of(tl, block.epoch)
     if starts is None:
@@ -62,7 +62,7 @@ def to_pandas(tl: Timeline) -> pandas.DataFrame:
 
 
 def epochs(tl: Timeline) -> pandas.DataFrame:
-    pd = need("pandas", "pandas")
+    pd = need("pandas")
     counts = np.zeros((2, len(tl)), np.int64)  # dirty; dirty again
     before = rows.none()
     for number, block in tl.each():
@@ -94,7 +94,7 @@ def epochs(tl: Timeline) -> pandas.DataFrame:
 
 
 def to_xarray(tl: Timeline, bins: int) -> xarray.DataArray:
-    xr = need("xarray", "xarray")
+    xr = need("xarray")
     axis = Axis(tl.union_ranges())
     edges = axis.edges(bins) if axis.size else np.zeros(1, np.uint64)
     cover = np.zeros((len(tl), len(edges) - 1))

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
 
 import iovabitmap
+from iovabitmap._base.optional import EXTRAS, need
 
 NAMES = re.compile(r"[\w.-]+")
-EXTRAS = re.compile(r'extra == "([\w-]+)"')
+MARKER = re.compile(r'extra == "([\w-]+)"')
 
 
 def of_extras() -> dict[str, set[str]]:
@@ -20,7 +22,7 @@ def of_extras() -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for line in requires("iovabitmap") or ():
         wanted, _, marker = line.partition(";")
-        for extra in EXTRAS.findall(marker):
+        for extra in MARKER.findall(marker):
             found.setdefault(extra, set()).add(wanted.strip().lower())
     return found
 
@@ -46,23 +48,38 @@ def needed() -> list[tuple[str, str, str]]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not (isinstance(node, ast.Call) and getattr(node.func, "id", "") == "need"):
                 continue
-            if isinstance(node.args[0], ast.Constant):
-                module, extra = [*(each.value for each in node.args), "logs"][:2]
+            module, *extra = (getattr(each, "value", "") for each in node.args)
+            if isinstance(module, str) and module:
                 name = path.relative_to(package).as_posix()
-                found.append((name, module.partition(".")[0].lower(), extra))
-    return sorted(set(found))
+                wanted = module if module in EXTRAS else module.partition(".")[0]
+                found.append((name, wanted, *(extra or [EXTRAS[wanted]])))
+    return sorted({*found, *(("optional.py", *each) for each in EXTRAS.items())})
 
 
 @pytest.mark.parametrize("file, package, extra", needed())
 def test_the_extra_that_an_error_names_brings_the_package(file, package, extra):
-    assert package in brought(extra, of_extras())
+    assert package.lower() in brought(extra, of_extras())
 
 
-def test_pandas_for_answers_of_the_analysis():
-    """Its error names an extra in its own words."""
-    text = Path(iovabitmap.__file__).with_name("analysis").joinpath("_extras.py").read_text("utf-8")
-    (extra,) = re.findall(r"iovabitmap\[(\w+)\]", text)
-    assert "pandas" in brought(extra, of_extras())
+def test_the_error_names_the_package_and_the_extra(monkeypatch):
+    for package, extra in EXTRAS.items():
+        monkeypatch.setitem(sys.modules, package, None)
+        with pytest.raises(ImportError) as caught:
+            need(package)
+        assert str(caught.value) == f"this needs {package}: pip install 'iovabitmap[{extra}]'"
+        assert caught.value.name == package
+    with pytest.raises(ImportError, match=r"needs pandas: pip install 'iovabitmap\[fleet\]'"):
+        need("pandas", "fleet")
+
+
+def test_nobody_else_writes_that_text():
+    package = Path(iovabitmap.__file__).parent
+    named = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if re.search("raise (ImportError|ModuleNotFound)", path.read_text())
+    }
+    assert named == {"_base/optional.py"}
 
 
 def test_all_brings_what_users_may_want():

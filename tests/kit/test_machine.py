@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import rule, run_state_machine_as_test
 
 import iovabitmap as ib
+from iovabitmap import Geometry
 from iovabitmap.sources import WriteTracker
-from iovabitmap.strategies import Geometry, geometries
 from iovabitmap.testing import DirtyTrackerMachine
+from iovabitmap.testing.strategies import geometries
 from support import trackers
 from support.long import only_long
 from support.memory import HOST_PAGE

@@ -12,8 +12,8 @@ import sys
 import pytest
 
 import iovabitmap as ib
-from iovabitmap._pytest_plugin import pytest_assertrepr_compare
 from iovabitmap.sources import WriteTracker
+from iovabitmap.testing.pytest_plugin import pytest_assertrepr_compare
 from support.children import run_child
 from support.memory import HOST_PAGE
 
@@ -283,8 +283,9 @@ def test_a_run_that_does_not_use_it_loads_nothing_for_it(tmp_path):
     (tmp_path / "test_none.py").write_text(
         "import sys\n"
         "def test_nothing():\n"
-        "    assert 'iovabitmap._pytest_plugin' in sys.modules\n"
-        "    heavy = ('numpy', 'hypothesis', 'iovabitmap._core', 'iovabitmap.testing',\n"
+        "    assert 'iovabitmap.testing.pytest_plugin' in sys.modules\n"
+        "    heavy = ('numpy', 'hypothesis', 'iovabitmap._core',\n"
+        "             'iovabitmap.testing._explain', 'iovabitmap.testing._fixtures',\n"
         "             'iovabitmap.sources', 'iovabitmap.model', 'ctypes')\n"
         "    assert not [name for name in heavy if name in sys.modules]\n"
         "    assert [1] != [2]\n",
@@ -294,7 +295,7 @@ def test_a_run_that_does_not_use_it_loads_nothing_for_it(tmp_path):
     done = subprocess.run(
         [
             *(sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider"),
-            *("-p", "iovabitmap._pytest_plugin", f"--rootdir={tmp_path}", str(tmp_path)),
+            *("-p", "iovabitmap.testing.pytest_plugin", f"--rootdir={tmp_path}", str(tmp_path)),
         ],
         env={"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": ":".join(filter(None, sys.path))},
         capture_output=True,
@@ -302,3 +303,23 @@ def test_a_run_that_does_not_use_it_loads_nothing_for_it(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("first", ["hypothesis", "iovabitmap"])
+def test_hypothesis_loads_no_engine_and_knows_its_types(first):
+    """In every project of the environment: not even one that cannot be loaded."""
+    run_child(
+        f"""
+        import {first}
+        import hypothesis.strategies as st
+        assert "iovabitmap._core" not in sys.modules
+        import iovabitmap as ib
+        from hypothesis import find
+        assert type(find(st.from_type(ib.Geometry), lambda found: True)) is ib.Geometry
+        assert type(find(st.from_type(ib.IOVABitmap), lambda found: True)) is ib.IOVABitmap
+        """
+    ).assert_lived("drawing by type")
+
+
+def test_hypothesis_can_be_imported_whatever_the_engine_is_told():
+    run_child("import hypothesis", IOVABITMAP_CPU="nonsense").assert_lived("hypothesis")

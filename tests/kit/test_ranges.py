@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import iovabitmap as ib
+from iovabitmap._base.intervals import minus, union
 from iovabitmap.testing import assert_ranges
-from iovabitmap.testing._ranges import Pages, as_text, minus, rows_of, runs_of, union
+from iovabitmap.testing._ranges import Pages, as_text, rows_of, runs_of
 
 runs = st.lists(
     st.tuples(st.integers(0, 40), st.integers(1, 9)).map(lambda row: (row[0], row[0] + row[1])),

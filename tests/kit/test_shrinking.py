@@ -6,8 +6,8 @@ import pytest
 from hypothesis import find, settings
 
 import iovabitmap as ib
-from iovabitmap.strategies import (
-    Geometry,
+from iovabitmap import Geometry
+from iovabitmap.testing.strategies import (
     bitmaps,
     buffers,
     dirty_patterns,
@@ -40,7 +40,7 @@ CASES = [
     (page_sizes(max_page_size=64), None, 64),
     (geometries(), None, Geometry(0, PAGE, PAGE)),
     (geometries(min_pages=3), None, Geometry(0, 3 * PAGE, PAGE)),
-    (geometries(), lambda g: g.nbits > 64, Geometry(0, 65 * PAGE, PAGE)),
+    (geometries(), lambda g: g.npages > 64, Geometry(0, 65 * PAGE, PAGE)),
     (iova_ranges(GUEST), None, (0x1000, PAGE)),
     (iova_ranges(ODD), None, (0x801, PAGE)),
     (iova_ranges(GUEST), lambda row: row[1] > 5 * PAGE, (0x1000, 6 * PAGE)),

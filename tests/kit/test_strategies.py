@@ -16,10 +16,12 @@ from hypothesis import strategies as st
 from hypothesis.errors import InvalidArgument
 
 import iovabitmap as ib
-from iovabitmap import strategies
+from iovabitmap import Geometry
 from iovabitmap.model import ModelBitmap
-from iovabitmap.strategies import FaultPlan, Geometry
-from iovabitmap.strategies._memory import kinds
+from iovabitmap.testing import strategies
+from iovabitmap.testing.strategies import FaultPlan
+from iovabitmap.testing.strategies._memory import kinds
+from support.children import run_child
 from support.memory import HOST_PAGE
 
 TOP = 2**64
@@ -178,7 +180,7 @@ def test_geometries_are_within_their_options(data, pages, aligned, shift):
         )
     )
     assert type(found) is Geometry and found.page_size == size
-    assert pages[0] <= found.nbits <= pages[1]
+    assert pages[0] <= found.npages <= pages[1]
     assert found.iova >= 0 and found.length >= 1 and found.end <= TOP
     if aligned is not None:
         assert (found.iova % size == 0 and found.length % size == 0) is aligned
@@ -482,17 +484,15 @@ def test_a_small_bitmap_can_be_pasted_back(bm):
     assert again == bm and (again.iova, again.length) == (bm.iova, bm.length)
 
 
-def test_hypothesis_is_asked_for_by_name_where_it_is_missing(monkeypatch):
-    import builtins
-    import importlib
-
-    real = builtins.__import__
-
-    def without(name, *arguments, **options):
-        if name == "hypothesis":
-            raise ImportError("No module named 'hypothesis'")
-        return real(name, *arguments, **options)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ImportError, match=r"pip install 'iovabitmap\[hypothesis\]'"):
-        importlib.reload(strategies)
+def test_hypothesis_is_asked_for_by_name_where_it_is_missing():
+    run_child(
+        """
+        sys.modules["hypothesis"] = None
+        try:
+            from iovabitmap.testing.strategies import bitmaps
+        except ImportError as error:
+            assert "pip install 'iovabitmap[hypothesis]'" in str(error), error
+        else:
+            sys.exit("imported")
+        """
+    ).assert_lived("strategies without hypothesis")

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 import iovabitmap as ib
+from iovabitmap._base.interval_arrays import rows_of
 from iovabitmap.sources import CommandTracker, GuestRam
 from iovabitmap.sources._address_space import AddressSpace
-from iovabitmap.sources._intervals import rows_of
 from support import programs
 from support.layouts import pages, written
 from support.memory import HOST_PAGE

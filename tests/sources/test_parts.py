@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iovabitmap.sources import GuestRam, _intervals, _maps, _placement, _processes
+from iovabitmap._base import interval_arrays
+from iovabitmap.sources import GuestRam, _maps, _placement, _processes
 
 MiB = 1 << 20
 SPACE = 40
@@ -33,20 +34,20 @@ def members(rows) -> set[int]:
 @given(spans, spans)
 def test_sets_of_addresses(a, b):
     """Against Python's sets; rows stay ascending and disjoint."""
-    rows, others = _intervals.rows_of(a), _intervals.rows_of(b)
+    rows, others = interval_arrays.rows_of(a), interval_arrays.rows_of(b)
     assert members(rows) == {at for start, end in a for at in range(start, end)}
     assert (rows[1:, 0] > rows[:-1, 1]).all()
-    both, index = _intervals.intersect(rows, others)
+    both, index = interval_arrays.intersect(rows, others)
     assert members(both) == members(rows) & members(others)
     for (start, end), which in zip(both.tolist(), index.tolist(), strict=True):
         assert others[which, 0] <= start < end <= others[which, 1]
-    assert members(_intervals.subtract(rows, others)) == members(rows) - members(others)
+    assert members(interval_arrays.subtract(rows, others)) == members(rows) - members(others)
 
 
 def test_sets_of_addresses_at_the_top():
-    rows = _intervals.rows_of([(2**64 - 4096, 2**64 - 1)])
-    assert _intervals.subtract(rows, rows).tolist() == []
-    assert _intervals.subtract(rows, _intervals.rows_of([])).tolist() == rows.tolist()
+    rows = interval_arrays.rows_of([(2**64 - 4096, 2**64 - 1)])
+    assert interval_arrays.subtract(rows, rows).tolist() == []
+    assert interval_arrays.subtract(rows, interval_arrays.rows_of([])).tolist() == rows.tolist()
 
 
 MAPS = """\

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from iovabitmap import _html
+from iovabitmap._base import bitmap_html
 from support.pins import AnsweringPin
 from support.under_test import engine_only, ib
 
@@ -80,7 +80,7 @@ def test_a_pin_object_is_not_called():
 @engine_only.size
 def test_a_large_one_is_not_walked():
     bm = ib.IOVABitmap(0, 1 << 60, 1 << 30)
-    assert bm.nbytes > _html.LOOK_BYTES
+    assert bm.nbytes > bitmap_html.LOOK_BYTES
     assert "not counted" in text_of(bm._repr_html_()) and not drawn(bm._repr_html_())
 
 
@@ -101,5 +101,5 @@ def test_nothing_raises_and_all_is_escaped():
         def __repr__(self):
             return "<script>" + "x" * 1000
 
-    html = _html.bitmap(Shown())
+    html = bitmap_html.shown(Shown())
     assert html.startswith("<code>&lt;script&gt;xxx") and len(html) < 300

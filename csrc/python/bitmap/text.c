@@ -260,8 +260,8 @@ const char ib_doc__repr_html_[] = "_repr_html_($self, /)\n--\n\n"
 IB_METHOD_NOARGS(_repr_html_)
 {
     (void)unused;
-    PyObject *module = PyImport_ImportModule("iovabitmap._html");
-    PyObject *html = module == NULL ? NULL : PyObject_CallMethod(module, "bitmap", "O", self);
+    PyObject *module = PyImport_ImportModule("iovabitmap._base.bitmap_html");
+    PyObject *html = module == NULL ? NULL : PyObject_CallMethod(module, "shown", "O", self);
 
     Py_XDECREF(module);
     return html;

@@ -12,7 +12,7 @@ from typing import Any, Protocol, SupportsIndex, TypeAlias, TypeVar
 from hypothesis import strategies as st
 from hypothesis.errors import InvalidArgument
 
-from .._geometry import Geometry
+from ..._base.geometry import Geometry
 
 TOP = 2**64
 MAX_PAGE_SIZE = 2**63

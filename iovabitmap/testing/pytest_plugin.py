@@ -1,8 +1,8 @@
 """pytest's part of iovabitmap: comparisons that explain themselves, and two fixtures.
 
-pytest imports this at its start in every environment that has iovabitmap, and with it the package,
-which is a list of names: half a millisecond. Nothing else is loaded before a test uses it, not even
-the extension module, and not to find out whether two objects are bitmaps.
+pytest imports this at its start in every environment that has iovabitmap, and with it two packages
+that are lists of names. Nothing else is loaded before a test uses it, not even the extension
+module, and not to find out whether two objects are bitmaps.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+
+from iovabitmap import testing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,9 +33,7 @@ def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str]
     """Explains `assert a == b` of bitmaps; b is the one that is expected."""
     if op != "==" or not (_is_bitmap(left) or _is_bitmap(right)):
         return None
-    from iovabitmap.testing._explain import compared
-
-    return compared(left, right)
+    return testing._explain.compared(left, right)
 
 
 @pytest.fixture
@@ -45,19 +45,7 @@ def iova_buffer() -> Iterator[Callable[[int], memoryview]]:
     begins right after one. Else the rest of its first page holds a pattern, and the test fails at
     its end where that has changed. `buffer` stays mapped as long as something holds it.
     """
-    from iovabitmap.testing import _guarded
-
-    if _guarded.UNSUPPORTED:
-        pytest.skip(_guarded.UNSUPPORTED)
-    made: list[_guarded.WatchedBuffer] = []
-
-    def make(nbytes: int) -> memoryview:
-        made.append(_guarded.WatchedBuffer(nbytes))
-        return made[-1].data
-
-    yield make
-    for buffer in made:
-        buffer.check()
+    yield from testing._fixtures.watched_buffers()
 
 
 @pytest.fixture
@@ -68,22 +56,4 @@ def write_tracker() -> Iterator[Callable[[int], tuple[memoryview, WriteTracker]]
     is an `iovabitmap.sources.WriteTracker` from iova 0 on; it is started, and stopped after the
     test. Skips, with the reason, where this machine cannot track writes.
     """
-    from iovabitmap.sources import WriteTracker
-
-    probe = WriteTracker.probe()
-    if not probe:
-        pytest.skip(f"cannot track writes: {probe.reason}")
-    from iovabitmap.testing._guarded import GuardedMemory
-
-    started: list[WriteTracker] = []
-
-    def make(nbytes: int) -> tuple[memoryview, WriteTracker]:
-        buffer = memoryview(GuardedMemory.holding(nbytes).at_start(nbytes)).cast("B")
-        tracker = WriteTracker(buffer)
-        tracker.start()
-        started.append(tracker)
-        return buffer, tracker
-
-    yield make
-    for tracker in started:
-        tracker.stop()
+    yield from testing._fixtures.tracked_buffers()

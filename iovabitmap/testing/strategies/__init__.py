@@ -10,19 +10,13 @@ For testing what keeps, makes or reads dirty bitmaps: a tracker, a driver, a VMM
 * values shrink towards few pages from page 0 on, aligned, of 4096 bytes, in a range from 0.
 
 >>> from hypothesis import given
->>> from iovabitmap.strategies import Geometry, range_lists
+>>> from iovabitmap import Geometry
+>>> from iovabitmap.testing.strategies import range_lists
 >>> @given(range_lists(Geometry(0, 2**20, 4096)))
 ... def test_my_tracker(ranges): ...
 """
 
-try:
-    import hypothesis  # noqa: F401 - only to say clearly what is missing
-except ImportError as error:
-    raise ImportError(
-        "iovabitmap.strategies needs hypothesis: pip install 'iovabitmap[hypothesis]'"
-    ) from error
-
-from .._geometry import Geometry
+from .. import _hypothesis  # noqa: F401 - first, so that it says what is missing
 from ._faults import FaultPlan, fault_plans
 from ._geometries import geometries, page_sizes
 from ._memory import bitmaps, buffers
@@ -32,7 +26,6 @@ from ._ranges import iova_ranges, range_lists
 
 __all__ = [
     "FaultPlan",
-    "Geometry",
     "apply_operation",
     "bitmaps",
     "buffers",

@@ -7,7 +7,7 @@ from typing import SupportsIndex
 
 from hypothesis import strategies as st
 
-from .._geometry import Geometry
+from ..._base.geometry import Geometry
 from ._arguments import TOP, GeometryLike, Row, bounds, geometry_of
 
 WORD = 64
@@ -35,8 +35,8 @@ def page_numbers(draw: st.DrawFn, nbits: int) -> int:
 @st.composite
 def _inside(draw: st.DrawFn, geometry: Geometry) -> Row:
     iova, length, size = geometry
-    first = draw(page_numbers(geometry.nbits))
-    left = geometry.nbits - first
+    first = draw(page_numbers(geometry.npages))
+    left = geometry.npages - first
     most = draw(st.sampled_from((1, min(A_FEW, left), left, WHOLE)))
     npages = draw(st.integers(1, min(most, left)))
     if most == WHOLE:

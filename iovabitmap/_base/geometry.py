@@ -1,7 +1,4 @@
-"""What a bitmap stands for, as a value of its own: base, length and page size.
-
-Apart from the strategies that draw it, so that its name can be had without hypothesis.
-"""
+"""What a bitmap stands for, as a value of its own: base, length and page size."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ class Geometry(NamedTuple):
 
     >>> Geometry(0x1000, 0x10000, 4096)
     Geometry(iova=0x1000, length=0x10000, page_size=4096)
-    >>> Geometry(0x1000, 0x10000, 4096).nbits
+    >>> Geometry(0x1000, 0x10000, 4096).npages
     16
     """
 
@@ -27,14 +24,14 @@ class Geometry(NamedTuple):
         return self.iova + self.length
 
     @property
-    def nbits(self) -> int:
+    def npages(self) -> int:
         """Pages in the range; the last may be a part of one."""
         return (self.length - 1) // self.page_size + 1
 
     @property
     def nbytes(self) -> int:
         """Bytes of bitmap that the range needs."""
-        return (self.nbits + 7) // 8
+        return (self.npages + 7) // 8
 
     def __repr__(self) -> str:
         return f"Geometry(iova={self.iova:#x}, length={self.length:#x}, page_size={self.page_size})"

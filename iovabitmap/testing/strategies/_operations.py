@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 from hypothesis import strategies as st
 
-from .._geometry import Geometry
+from ..._base.geometry import Geometry
 from ._arguments import GeometryLike, Row, geometry_of
 from ._ranges import iova_ranges, range_lists
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, SupportsIndex, TypeAlias
 from hypothesis import strategies as st
 from hypothesis.errors import InvalidArgument
 
-from .._core import IOVABitmap
-from .._geometry import Geometry
+from ..._base.geometry import Geometry
+from ..._core import IOVABitmap
 from ._arguments import GeometryLike, bounds, drawn, geometry_of, integer
 from ._geometries import geometries
 from ._patterns import dirty_patterns

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, SupportsIndex
 from hypothesis import strategies as st
 from hypothesis.errors import InvalidArgument
 
-from .._geometry import Geometry
-from ..model._arguments import Run
-from ..model._marks import joined
+from ..._base.geometry import Geometry
+from ..._base.intervals import Interval as Run
+from ..._base.intervals import union
 from ._arguments import TOP, GeometryLike, bounds, geometry_of
 from ._ranges import A_FEW, page_numbers
 
@@ -36,10 +36,10 @@ def rows_of(geometry: Geometry, runs: Iterable[Run]) -> npt.NDArray[np.uint64]:
     import numpy as np
 
     iova, length, size = geometry
-    cut = [(max(first, 0), min(stop, geometry.nbits)) for first, stop in runs]
+    cut = [(max(first, 0), min(stop, geometry.npages)) for first, stop in runs]
     found = [
         (iova + first * size, min(stop * size, length) - first * size)
-        for first, stop in joined(run for run in cut if run[0] < run[1])
+        for first, stop in union(run for run in cut if run[0] < run[1])
     ]
     return np.array(found, np.uint64).reshape(-1, 2)
 
@@ -51,7 +51,7 @@ def every(first: int, stop: int, stride: int, width: int, times: int = MAX_RUNS)
 
 def without(runs: Iterable[Run], first: int, stop: int) -> list[Run]:
     """What runs leave of [first, stop)."""
-    edges = [first, *(n for run in joined(runs) for n in run), stop]
+    edges = [first, *(n for run in union(runs) for n in run), stop]
     return [(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True) if a < b]
 
 
@@ -115,10 +115,10 @@ def dirty_patterns(
     if unknown or isinstance(kinds, str) or not kinds:
         raise InvalidArgument(f"kinds must be some of {KINDS}, not {kinds!r}")
     kind = draw(st.sampled_from([kind for kind in KINDS if kind in kinds]))
-    seed = st.tuples(page_numbers(where.nbits), st.integers(1, A_FEW))
+    seed = st.tuples(page_numbers(where.npages), st.integers(1, A_FEW))
     seeds = draw(st.lists(seed, min_size=1, max_size=16))
     scale, times = draw(st.sampled_from(SCALES)), draw(st.sampled_from(TIMES))
-    return rows_of(where, _pattern(kind, where.nbits, seeds, scale, times))
+    return rows_of(where, _pattern(kind, where.npages, seeds, scale, times))
 
 
 @st.composite
@@ -151,19 +151,19 @@ def epochs(
     """
     where = geometry_of(draw, geometry)
     fewest, most = bounds("size", min_size, max_size, 0, TOP - 1)
-    place = draw(page_numbers(where.nbits))
-    width = min(draw(st.integers(1, A_FEW)) * draw(st.sampled_from(SCALES)), where.nbits)
+    place = draw(page_numbers(where.npages))
+    width = min(draw(st.integers(1, A_FEW)) * draw(st.sampled_from(SCALES)), where.npages)
     moves = st.tuples(
-        _moves(width, where.nbits),
+        _moves(width, where.npages),
         st.sampled_from(("all", "half", "none")),
-        st.none() | page_numbers(where.nbits),
+        st.none() | page_numbers(where.npages),
     )
     found = []
     for number, (move, share, stray) in enumerate(
         draw(st.lists(moves, min_size=fewest, max_size=most))
     ):
         if number > 0:
-            place = min(max(place + move, 0), where.nbits - 1)
+            place = min(max(place + move, 0), where.npages - 1)
         stride = 2 if share == "half" else 1
         runs = every(place, place + width, stride, 1) if stride > 1 else [(place, place + width)]
         if share == "none":

@@ -7,7 +7,7 @@ from typing import SupportsIndex
 from hypothesis import strategies as st
 from hypothesis.errors import InvalidArgument
 
-from .._geometry import Geometry
+from ..._base.geometry import Geometry
 from ._arguments import MAX_PAGE_SIZE, TOP, bounds, page_size
 
 SIMPLEST = 4096
