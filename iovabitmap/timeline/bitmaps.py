@@ -53,6 +53,9 @@ class Bitmaps:
     def times(self) -> Times | None:
         return self._times
 
+    def error(self, problem: str) -> Exception:
+        return MemoryError(problem)
+
 
 def _checked(number: int, when: list[Any], before: list[tuple[int, int]]) -> tuple[int, int]:
     if len(when) != 2:

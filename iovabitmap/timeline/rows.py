@@ -53,6 +53,9 @@ class Store(Protocol):
     def times(self) -> Times | None:
         """Start and end of each epoch in nanoseconds; None if they are unknown."""
 
+    def error(self, problem: str) -> Exception:
+        """What to raise if a bitmap of all addresses needs more memory than there is."""
+
 
 def of(ranges: Addresses, epoch: int = 0) -> Rows:
     """Rows (iova, length) of shape (n, 2) as those of one epoch."""

@@ -78,12 +78,6 @@ class Timeline(Sequence[Epoch]):
     ----------
     geometry : Geometry
         Base, length and page size of each epoch's bitmap, in bytes.
-    memory : Memory or None
-        How much memory there was; None if that is unknown. It is not the length of the range: that
-        is address space.
-    layout : list of Region
-        What the addresses are; empty if that is unknown.
-
     Examples
     --------
     >>> import iovabitmap as ib
@@ -102,12 +96,11 @@ class Timeline(Sequence[Epoch]):
         layout: Sequence[Region] = (),
     ) -> None:
         self._store = store
+        self._memory, self._layout = memory, layout
         self._first: int = 0
         self._stop: int | None = None  # all, also what is yet to come
         self._areas: Rows | None = None
         self.geometry = Geometry(*geometry)
-        self.memory = memory
-        self.layout = list(layout)
 
     @classmethod
     def of(
@@ -218,7 +211,7 @@ class Timeline(Sequence[Epoch]):
         starts, ends = self.times()
         return (int(ends.max()) - int(starts[0])) / 1e9 if len(starts) else 0.0
 
-    # --- addresses ----------------------------------------------------------------------------
+    # --- addresses and memory -----------------------------------------------------------------
 
     @property
     def iova(self) -> int:
@@ -234,6 +227,17 @@ class Timeline(Sequence[Epoch]):
     def page_size(self) -> int:
         """Bytes of a page."""
         return self.geometry.page_size
+
+    @property
+    def memory(self) -> Memory | None:
+        """How much memory there was; None if that is unknown. It is not the length of the range:
+        that is address space."""
+        return self._memory
+
+    @property
+    def layout(self) -> Sequence[Region]:
+        """What the addresses are; empty if that is unknown."""
+        return self._layout
 
     def within(self, iova: int, length: int) -> Timeline:
         """What lies in a part of the addresses, as a Timeline of that part.
@@ -252,7 +256,9 @@ class Timeline(Sequence[Epoch]):
             raise ib.IOVARangeError(f"{size} bytes from {start:#x} are not in {base:#x}-{end:#x}")
         part = Geometry(*self._pages(start, size), page_size)
         layout = [row for row in self.layout if row.iova < part.end and _end(row) > part.iova]
-        return self._of_areas([part[:2]], geometry=part, layout=[_cut(row, part) for row in layout])
+        return self._of_areas(
+            [part[:2]], geometry=part, _layout=[_cut(row, part) for row in layout]
+        )
 
     def select(self, *, name: str | None = None, pid: int | None = None) -> Timeline:
         """What lies in memory of this name, or of this process, as the layout has it.
@@ -269,7 +275,7 @@ class Timeline(Sequence[Epoch]):
             names = sorted({row.name for row in self.layout})
             known = f"it has {', '.join(map(repr, names))}" if names else "there is no layout"
             raise ValueError(f"no memory with name={name!r}, pid={pid!r}: {known}")
-        return self._of_areas([row[:2] for row in layout], layout=layout)
+        return self._of_areas([row[:2] for row in layout], _layout=layout)
 
     def _pages(self, iova: int, length: int) -> tuple[int, int]:
         """A part of the range, widened to whole pages: base and length."""
@@ -282,7 +288,7 @@ class Timeline(Sequence[Epoch]):
         found = rows.of(rows.union([rows.of(wanted)]))
         if self._areas is not None:
             found = rows.cut(found, self._areas)
-        return self._view(_areas=found, memory=None, **about)
+        return self._view(_areas=found, _memory=None, **about)
 
     # --- what was dirty -----------------------------------------------------------------------
 
@@ -313,7 +319,8 @@ class Timeline(Sequence[Epoch]):
         Raises
         ------
         MemoryError
-            If there is not enough memory for a bitmap of this geometry; see `union_ranges`.
+            If there is not enough memory for a bitmap of this geometry: `union_ranges` needs it
+            for what is dirty only. Of a log, LogError: its geometry may be forged.
         """
         bm = self._new_bitmap()
         for block in self.blocks():
@@ -325,10 +332,8 @@ class Timeline(Sequence[Epoch]):
             return ib.IOVABitmap(*self.geometry)
         except MemoryError:
             size = self.geometry.nbytes
-            raise MemoryError(
-                f"a bitmap of this geometry takes {size} bytes, more than there are: union_ranges()"
-                " and ranges() need memory for what is dirty only"
-            ) from None
+            problem = f"its geometry takes a bitmap of {size} bytes, more than there are"
+            raise self._store.error(problem) from None
 
     # --- in short -----------------------------------------------------------------------------
 
