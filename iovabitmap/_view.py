@@ -20,7 +20,7 @@ import numpy.typing as npt
 from ._base.interval_arrays import union, union_by_group
 from ._base.optional import need
 from ._base.text import show_bytes
-from .logs.summary import Axis
+from .timeline import Axis
 
 if TYPE_CHECKING:
     from . import DirtyLog
@@ -64,7 +64,7 @@ class Rows:
         rows = cls(shift=max(0, (pages - 1).bit_length() - EXACT_BITS))
         times = []
         epochs = 0
-        for block in log._blocks(0, len(log)):
+        for block in log._epochs.blocks(0, len(log)):
             numbers, at = np.unique(block.epoch, return_index=True)
             new = at[numbers >= epochs]  # an epoch may begin in the block before
             epochs = int(numbers[-1]) + 1

@@ -15,6 +15,7 @@ import numpy as np
 
 from ._base.optional import need
 from ._view import view
+from .timeline import Summary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from . import DirtyLog, IOVABitmap
     from .analysis import Prediction, VolumeCurve
     from .logs._errors import StrPath
-    from .logs.summary import Floats, Summary
+    from .timeline.axis import Floats
 
 __all__ = [
     "bitmap",
@@ -50,7 +51,7 @@ def heatmap(
     Parameters
     ----------
     log : DirtyLog
-        Or its `logs.summary.Summary`, which is not read again.
+        Or its `summary()`, which is not read again.
     ax : matplotlib Axes, optional
     rows, columns : int
         About so many rows, at most so many columns. Epochs of a column are averaged.
@@ -93,7 +94,7 @@ def rate(log: DirtyLog | Summary, ax: Axes | None = None) -> Axes:
     edges, unit = _time_edges(summary)
     widths = np.diff(edges)
     if len(widths):
-        nbytes = np.add.reduceat(summary.pages, summary.columns[:-1]) * float(summary.page_size)
+        nbytes = np.add.reduceat(summary.counts, summary.columns[:-1]) * float(summary.page_size)
         ax.bar(edges[:-1], nbytes / MIB / widths, widths, align="edge", color=BLUE)
     ax.set_ylabel("dirty rate (MiB/s)" if unit == SECONDS else "dirty (MiB in an epoch)")
     ax.set_xlabel(unit)
@@ -222,7 +223,7 @@ def overview(log: DirtyLog, path: StrPath, summary: Summary) -> None:
     where.set_xlabel("")
     where.set_title(
         f"{log.source or log.path.name}: {len(log)} epochs, pages of {log.page_size} bytes, "
-        f"{summary.union_pages:,} ever dirty"
+        f"{summary.union_count:,} ever dirty"
     )
     rate(summary, below)
     figure.savefig(path, dpi=130)
@@ -279,9 +280,7 @@ def _axes(ax: Axes | None) -> Axes:
 
 
 def _summary(log: DirtyLog | Summary, rows: int, columns: int) -> Summary:
-    from .logs.summary import Summary, summarize
-
-    return log if isinstance(log, Summary) else summarize(log, rows=rows, columns=columns)
+    return log if isinstance(log, Summary) else log.summary(rows=rows, columns=columns)
 
 
 def _at_most(cells: Floats, edges: Floats, count: int) -> tuple[Floats, Floats]:
@@ -307,10 +306,12 @@ def _bits(bandwidth: float) -> str:
 def _time_edges(summary: Summary) -> tuple[Floats, str]:
     """Where each column begins and the last one ends, ascending, and in what: seconds from the
     start, or the number of the epoch where times are not known."""
-    if not len(summary.t_end_ns):
+    if not len(summary.counts):
         return np.zeros(1), SECONDS
-    first = summary.t_start_ns[summary.columns[:-1]]
-    ends = np.append(first, summary.t_end_ns[-1]).astype(np.float64)
+    if summary.times is None:
+        return summary.columns.astype(np.float64), "epoch"
+    first = summary.times[0][summary.columns[:-1]]
+    ends = np.append(first, summary.times[1][-1]).astype(np.float64)
     seconds = (ends - ends[0]) / 1e9
     if (np.diff(ends) > 0).all():
         return seconds, SECONDS

@@ -117,7 +117,7 @@ def _of_log(log: Any, i: int | None, j: int | None) -> Series:
     epochs = [
         Interval(epoch.t_start_ns, epoch.t_end_ns, page_runs(rows, log.iova, log.page_size))
         for epoch in log[i:j]
-        for rows in [epoch.ranges]
+        for rows in [epoch.ranges()]
     ]
     return Series(log.iova, log.length, log.page_size, epochs)
 

@@ -8,8 +8,7 @@ Needs pyarrow: pip install 'iovabitmap[logs]'.
 """
 
 from ._errors import LogError
-from .epoch import Epoch
 from .importers import FORMATS, import_log
 from .log import DirtyLog
 
-__all__ = ["FORMATS", "DirtyLog", "Epoch", "LogError", "import_log"]
+__all__ = ["FORMATS", "DirtyLog", "LogError", "import_log"]

@@ -2,7 +2,7 @@
 
 Each epoch is appended with plain writes, which the kernel keeps when the process is killed, so what
 was appended is readable at once, and a kill can cut the file short but not damage it. Nothing is
-kept in memory but where each epoch begins.
+kept in memory but where each epoch begins and when it was.
 
     journal = MAGIC, frame...
     frame   = kind, payload bytes, payload crc32, rows, epoch, t_start_ns, t_end_ns,
@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from .._base.optional import need
-from ._blocks import BLOCK_ROWS, Addresses, Block, check, of_epoch
+from ._blocks import BLOCK_ROWS, Addresses, Block, Column, check, of_epoch
 from ._errors import LogError, blaming
 from ._meta import MAX_JSON, Meta, from_json
 
@@ -67,7 +67,7 @@ class Journal:
         self._codec = need("pyarrow").Codec("zstd", compression_level=1)
         self._fd = fd
         self._end = 0  # of what is whole
-        self._starts = array("Q")  # where each epoch's first frame is
+        self._index = array("q")  # of each epoch: where its first frame is, its start, its end
         self.meta: Meta
         self.last_start_ns: int | None = None
 
@@ -127,16 +127,21 @@ class Journal:
         os.fsync(self._fd)
 
     def __len__(self) -> int:
-        return len(self._starts)
+        return len(self._index) // 3
+
+    def times(self) -> tuple[Column, Column]:
+        """Start and end of each epoch, in nanoseconds."""
+        starts, ends = np.array(self._index, np.int64).reshape(-1, 3)[:, 1:].T
+        return starts, ends
 
     # --- writing ------------------------------------------------------------------------------
 
     def append(self, batches: Iterable[Addresses], t_start_ns: int, t_end_ns: int) -> None:
         """An epoch of the rows in `batches`, arrays of shape (n, 2), ascending. All of it or, after
         an exception, nothing."""
-        start, epoch = self._end, len(self._starts)
+        start, epoch = self._end, len(self)
         self._append(self._frames(batches, epoch, t_start_ns, t_end_ns))
-        self._starts.append(start)
+        self._index.extend((start, t_start_ns, t_end_ns))
         self.last_start_ns = t_start_ns
 
     def note(self, meta: Meta) -> None:
@@ -180,7 +185,7 @@ class Journal:
 
     def blocks(self, i: int, j: int) -> Iterator[Block]:
         """The rows of epochs i <= n < j, a block for each frame."""
-        at = self._starts[i] if i < j else self._end
+        at = self._index[3 * i] if i < j else self._end
         epoch = i
         while at < self._end and epoch < j:
             frame = self._frame(at)
@@ -230,7 +235,7 @@ class Journal:
                     break
                 if frame.kind == META:
                     meta = self._metadata(frame)
-                elif meta is None or frame.epoch != len(self._starts):
+                elif meta is None or frame.epoch != len(self):
                     raise LogError(self.path, f"the journal is out of order at byte {at}")
                 elif salvage:
                     self.meta = meta
@@ -243,7 +248,7 @@ class Journal:
             if frame.kind != META and start is None:
                 start = at
             if frame.kind == ROWS and start is not None:
-                self._starts.append(start)
+                self._index.extend((start, frame.t_start_ns, frame.t_end_ns))
                 self.last_start_ns = frame.t_start_ns
                 start = None
             at = next_at

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .._base.optional import need
-from ._blocks import BLOCK_ROWS, COLUMN_TYPES, Block, check, regroup
+from ._blocks import BLOCK_ROWS, COLUMN_TYPES, Block, Column, check, regroup
 from ._errors import LogError, blaming
 from ._meta import Meta, from_json
 from ._pages import check_pages
@@ -169,6 +169,17 @@ class ParquetLog:
             for k in range(bisect_left(self._lasts, i), bisect_right(self._firsts, j - 1)):
                 yield self._group(k).epochs(i, j)
 
+    def times(self) -> tuple[Column, Column]:
+        """Start and end of each epoch, in nanoseconds. Reads these small columns only."""
+        times = np.zeros((2, len(self)), np.int64)
+        for k, group in enumerate(self._groups):
+            epoch, *both = self._columns(k, ["epoch", "t_start_ns", "t_end_ns"])
+            if len(epoch) and (epoch.min() < group.first or epoch.max() > group.last):
+                raise LogError(self.path, f"row group {k} has not the epochs that the index says")
+            times[:, epoch] = both
+        starts, ends = times
+        return starts, ends
+
     def _group(self, k: int) -> Block:
         """The rows of a group. The last one is kept: its other epochs are likely next."""
         if self._cached is None or self._cached[0] != k:
@@ -178,18 +189,22 @@ class ParquetLog:
 
     def _read(self, k: int) -> Block:
         group = self._groups[k]
-        where = f"row group {k} cannot be read"
-        with blaming(self.path, where):
-            self._check_chunks(k)
-            columns: list[Any] = self._parquet.read_row_group(k, use_threads=False).columns
-            if any(column.null_count or len(column) != group.rows for column in columns):
-                raise LogError(self.path, f"{where}: it has not the rows that it claims")
-            block = Block(*(column.to_numpy() for column in columns))
+        block = Block(*self._columns(k))
         if _crc(block) != group.crc:
             raise LogError(self.path, f"row group {k} is damaged: its checksum is wrong")
         if (block.epoch[0], block.epoch[-1]) != (group.first, group.last):
             raise LogError(self.path, f"row group {k} has not the epochs that the index says")
         return check(block, self.meta, self.path)
+
+    def _columns(self, k: int, names: list[str] | None = None) -> list[Column]:
+        """Some or all columns of a group, before its checksum was looked at."""
+        where = f"row group {k} cannot be read"
+        with blaming(self.path, where):
+            self._check_chunks(k)
+            columns: list[Any] = self._parquet.read_row_group(k, names, use_threads=False).columns
+            if any(column.null_count or len(column) != self._groups[k].rows for column in columns):
+                raise LogError(self.path, f"{where}: it has not the rows that it claims")
+            return [column.to_numpy() for column in columns]
 
     def _check_chunks(self, k: int) -> None:
         """Looks at the sizes that the columns and their pages claim, before they are believed."""

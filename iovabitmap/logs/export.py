@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .._base.optional import need
-from .epoch import write_words
+from ..timeline.epoch import write_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,7 +36,7 @@ def write_csv(
     schema = pa.schema([(name, pa.int64()) for name in ("epoch", "t_start_ns", "t_end_ns")])
     schema = schema.append(pa.field("iova", pa.uint64())).append(pa.field("length", pa.uint64()))
     with _new_file(path) as part, csv.CSVWriter(part, schema) as writer:
-        for block in log._blocks(i, j):
+        for block in log._epochs.blocks(i, j):
             writer.write_table(pa.table(list(block), schema=schema))
             if progress is not None:
                 progress(int(block.epoch[-1]) + 1)
@@ -50,8 +50,7 @@ def write_raw(log: DirtyLog, path: StrPath, epochs: slice = slice(None)) -> None
     FileExistsError
         Where there is something at `path`.
     """
-    i, j, _ = epochs.indices(len(log))
-    with _new_file(path) as part, log.union(i, j) as bm, part.open("wb") as file:
+    with _new_file(path) as part, log[epochs].union() as bm, part.open("wb") as file:
         write_words(bm, file)
 
 

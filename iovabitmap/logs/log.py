@@ -2,50 +2,51 @@
 
 from __future__ import annotations
 
-import operator
 import platform
 import shutil
 import time
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, overload
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Self
 
 import iovabitmap as ib
 
-from .._base.optional import need
+from .._base.geometry import Geometry
+from .._base.times import nanoseconds
+from ..timeline import Timeline
 from . import _parquet, notebook
-from ._blocks import BLOCK_ROWS, Addresses, Block, join, page_runs
+from ._blocks import BLOCK_ROWS, page_runs
+from ._epochs import Epochs
 from ._errors import LogError
 from ._journal import Journal
+from ._layout import regions
 from ._meta import Meta
 from ._parquet import ParquetLog
 from ._replace import aside, replace_folder, sync_folder
-from .epoch import Epoch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
 
     import numpy.typing as npt
 
+    from ..timeline import Region
+    from ..timeline.rows import Addresses
     from ._errors import StrPath
 
 MAX_TIME = 2**63
 
 
-class DirtyLog:
-    """The dirty ranges of many epochs, in one file.
+class DirtyLog(Timeline):
+    """A Timeline in a file: the dirty ranges of many epochs.
 
-    `DirtyLog.create` starts one to append to, `DirtyLog.open` reads one. ``len(log)`` is the number
-    of epochs, ``log[i]`` an `Epoch`, ``log[i:j]`` a list of them. Epochs count from 0.
+    `DirtyLog.create` starts one to append to, `DirtyLog.open` reads one. All that a Timeline does
+    it does too: ``log[i]`` is an `Epoch`, ``log[i:j]`` a Timeline. They read the log, which must
+    still be open. What is damaged in the file is a LogError, whatever reads it.
 
     Attributes
     ----------
     path : pathlib.Path
-    iova, length, page_size : int
-        The geometry of every epoch's bitmap, in bytes.
     granularity : int
         Bytes that the source really tells apart; larger than the page size where it tracks blocks.
     source, host : str
@@ -65,14 +66,14 @@ class DirtyLog:
     >>> with ib.DirtyLog.create("run.parquet", 0, 1 << 20, 4096) as log:  # doctest: +SKIP
     ...     log.append(bm, t_start_ns=0, t_end_ns=100_000_000)
     >>> with ib.DirtyLog.open("run.parquet") as log:  # doctest: +SKIP
-    ...     log.union(0, len(log)).count()
+    ...     log[:10].union().count()
     """
 
     def __init__(self, path: Path, store: Journal | ParquetLog, *, writing: bool) -> None:
         self.path = path
-        self._store = store
         self._writing = writing
-        self._closed = False
+        self._epochs = Epochs(path, store)
+        super().__init__(self._epochs, Geometry(*store.meta.geometry))
 
     # --- making -------------------------------------------------------------------------------
 
@@ -172,8 +173,8 @@ class DirtyLog:
             Where that is damaged, or is still being written.
         """
         with cls.open(path) as log:
-            if isinstance(log._store, Journal):
-                if not log._store.lock():
+            if isinstance(log._file, Journal):
+                if not log._file.lock():
                     raise LogError(path, "it is still being written")
                 log._seal(progress)
 
@@ -204,7 +205,7 @@ class DirtyLog:
 
     def _append(self, batches: Iterable[Addresses], t_start_ns: int, t_end_ns: int) -> None:
         journal = self._journal()
-        start, end = operator.index(t_start_ns), operator.index(t_end_ns)
+        start, end = nanoseconds("t_start_ns", t_start_ns), nanoseconds("t_end_ns", t_end_ns)
         if not -MAX_TIME <= start <= end < MAX_TIME:
             raise ValueError(f"an epoch from {start} to {end} ns: no time of 64 bits, or backwards")
         if journal.last_start_ns is not None and start < journal.last_start_ns:
@@ -219,10 +220,10 @@ class DirtyLog:
 
     def _journal(self) -> Journal:
         """What is being written; ValueError where nothing is."""
-        self._check_open()
-        if not self._writing or not isinstance(self._store, Journal):
+        self._epochs.check_open()
+        if not self._writing or not isinstance(self._file, Journal):
             raise ValueError(f"{self.path}: this log is open for reading only")
-        return self._store
+        return self._file
 
     def close(self, *, progress: Callable[[int], object] | None = None) -> None:
         """Ends writing: makes the folder one file, in one step for whoever looks. Safe to repeat;
@@ -232,14 +233,13 @@ class DirtyLog:
         `close` and `finish` can be tried again. `progress` is called with the number of epochs
         done.
         """
-        if not self._closed:
+        if not self._epochs.closed:
             if self._writing:
                 self._seal(progress)
-            self._closed = True
-            self._store.close()
+            self._epochs.close()
 
     def _seal(self, progress: Callable[[int], object] | None) -> None:
-        journal = self._store
+        journal = self._file
         finished = self.path.with_name(self.path.name + ".closing")
         try:
             _parquet.write(finished, journal.meta, journal.blocks(0, len(journal)), progress)
@@ -256,8 +256,7 @@ class DirtyLog:
 
     def abandon(self) -> None:
         """Lets go of the log as it is: of one that is written, the folder stays. Safe to repeat."""
-        self._closed = True
-        self._store.close()
+        self._epochs.close()
 
     def save(self, path: StrPath, *, progress: Callable[[int], object] | None = None) -> None:
         """Writes this log as one Parquet file to `path`, which appears there whole or not at all.
@@ -279,7 +278,7 @@ class DirtyLog:
                 if not self.unfinished
                 else self._meta.noting("unfinished", self.unfinished)
             )
-            _parquet.write(part, meta, self._blocks(0, len(self)), progress)
+            _parquet.write(part, meta, self._epochs.blocks(0, len(self)), progress)
             part.rename(path)
         except BaseException:
             part.unlink(missing_ok=True)
@@ -287,7 +286,7 @@ class DirtyLog:
         sync_folder(path.absolute().parent)
 
     def __enter__(self) -> Self:
-        self._check_open()
+        self._epochs.check_open()
         return self
 
     def __exit__(
@@ -298,90 +297,25 @@ class DirtyLog:
     ) -> None:
         self.close()
 
-    # --- reading ------------------------------------------------------------------------------
-
-    def __len__(self) -> int:
-        return len(self._store)
-
-    @overload
-    def __getitem__(self, index: int) -> Epoch: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Epoch]: ...
-    def __getitem__(self, index: int | slice) -> Epoch | list[Epoch]:
-        if isinstance(index, slice):
-            return [self[n] for n in range(*index.indices(len(self)))]
-        n = operator.index(index)
-        if not -len(self) <= n < len(self):
-            raise IndexError(f"epoch {n} of a log of {len(self)}")
-        n %= len(self)
-        block = next(self._blocks(n, n + 1))
-        return Epoch(self, n, int(block.t_start_ns[0]), int(block.t_end_ns[0]))
-
-    def __iter__(self) -> Iterator[Epoch]:
-        return (self[n] for n in range(len(self)))
-
-    def union(self, i: int | None = None, j: int | None = None) -> ib.IOVABitmap:
-        """A bitmap of the pages that were dirty in any of the epochs i <= n < j, which are taken as
-        a slice takes them. Takes time for the rows of those epochs, not for the others.
-
-        Raises
-        ------
-        LogError
-            Where rows are damaged, or a forged geometry needs more memory than there is.
-        """
-        start, stop, _ = slice(i, j).indices(len(self))
-        blocks = self._blocks(start, stop)
-        try:
-            bm = ib.IOVABitmap(*self._meta.geometry)
-        except MemoryError:
-            size = ib.nbytes_for(self.length, self.page_size)
-            problem = f"its geometry needs a bitmap of {size} bytes, more than there is"
-            raise LogError(self.path, problem) from None
-        for block in blocks:
-            bm.set_ranges(block.rows())
-        return bm
-
-    def to_pandas(self) -> Any:
-        """All rows as a pandas DataFrame with the columns of the file: epoch, t_start_ns, t_end_ns
-        (int64), iova and length (uint64). A clean epoch is a row of length 0. Needs pandas."""
-        pandas = need("pandas")
-        blocks = list(self._blocks(0, len(self)))
-        none = Block(*(np.empty(0, t) for t in (*[np.int64] * 3, *[np.uint64] * 2)))
-        return pandas.DataFrame((join(blocks) if blocks else none)._asdict())
-
-    def _blocks(self, i: int, j: int) -> Iterator[Block]:
-        self._check_open()
-        return self._store.blocks(i, j)
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ValueError(f"{self.path}: the log is closed")
-
     # --- about --------------------------------------------------------------------------------
 
     @property
+    def _file(self) -> Journal | ParquetLog:
+        return self._epochs.file
+
+    @property
     def _meta(self) -> Meta:
-        return self._store.meta
+        return self._file.meta
+
+    @property
+    def layout(self) -> Sequence[Region]:
+        """What the addresses are, as the recorder noted it last; empty if it did not."""
+        return regions(self._meta)
 
     @property
     def unfinished(self) -> str:
         """Empty, or why the log is not whole."""
-        return self._store.unfinished
-
-    @property
-    def iova(self) -> int:
-        """First address of the range."""
-        return self._meta.iova
-
-    @property
-    def length(self) -> int:
-        """Bytes of the range."""
-        return self._meta.length
-
-    @property
-    def page_size(self) -> int:
-        """Bytes that one bit stands for."""
-        return self._meta.page_size
+        return self._file.unfinished
 
     @property
     def granularity(self) -> int:
@@ -416,10 +350,10 @@ class DirtyLog:
     @property
     def _nrows(self) -> int | None:
         """Rows in the file; None of a journal, which would have to be read for that."""
-        return self._store.nrows if isinstance(self._store, ParquetLog) else None
+        return self._file.nrows if isinstance(self._file, ParquetLog) else None
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else "writing" if self._writing else "reading"
+        state = "closed" if self._epochs.closed else "writing" if self._writing else "reading"
         end = self.iova + self.length
         return f"<DirtyLog {self.path} {self.iova:#x}-{end:#x}, {len(self)} epochs, {state}>"
 

@@ -2,8 +2,9 @@
 
 from .axis import Axis
 from .epoch import Epoch
+from .memory import Dirtied, Memory, Region
 from .rows import Rows, Store
 from .summary import Summary
-from .timeline import Memory, Region, Timeline
+from .timeline import Timeline
 
-__all__ = ["Axis", "Epoch", "Memory", "Region", "Rows", "Store", "Summary", "Timeline"]
+__all__ = ["Axis", "Dirtied", "Epoch", "Memory", "Region", "Rows", "Store", "Summary", "Timeline"]

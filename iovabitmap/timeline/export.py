@@ -29,6 +29,10 @@ def _times_of(tl: Timeline, epoch: Any) -> tuple[Any, Any]:
     return starts[epoch], ends[epoch]
 
 
+def _stored(tl: Timeline) -> Iterator[rows.Rows]:
+    return rows.with_clean(tl.blocks(), len(tl), tl.iova)
+
+
 def reader(tl: Timeline) -> pyarrow.RecordBatchReader:
     """The rows as record batches, a block each; addresses are not copied."""
     pa = need("pyarrow")
@@ -41,7 +45,7 @@ def reader(tl: Timeline) -> pyarrow.RecordBatchReader:
     )
 
     def batches() -> Iterator[Any]:
-        for block in tl.blocks():
+        for block in _stored(tl):
             starts, ends = _times_of(tl, block.epoch)
             if starts is None:
                 starts = ends = pa.nulls(len(block.epoch), pa.int64())
@@ -53,7 +57,7 @@ def reader(tl: Timeline) -> pyarrow.RecordBatchReader:
 
 def to_pandas(tl: Timeline) -> pandas.DataFrame:
     pd = need("pandas")
-    block = rows.join(tl.blocks())
+    block = rows.join(_stored(tl))
     starts, ends = _times_of(tl, block.epoch)
     if starts is None:
         starts = ends = pd.array([None] * len(block.epoch), "Int64")

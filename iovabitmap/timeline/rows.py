@@ -59,12 +59,35 @@ class Store(Protocol):
 
 def of(ranges: Addresses, epoch: int = 0) -> Rows:
     """Rows (iova, length) of shape (n, 2) as those of one epoch."""
-    return Rows(np.full(len(ranges), epoch, np.int64), ranges[:, 0], ranges[:, 1])
+    iova, length = np.ascontiguousarray(ranges.T)
+    return Rows(np.full(len(ranges), epoch, np.int64), iova, length)
 
 
 def none() -> Rows:
     """No rows."""
     return of(np.empty((0, 2), np.uint64))
+
+
+def with_clean(blocks: Iterable[Rows], count: int, base: int) -> Iterator[Rows]:
+    """The rows of `count` epochs as a log's file has them: each clean epoch is a row of length 0 at
+    the base."""
+    at = 0  # the first epoch that may not have come yet
+    for block in blocks:
+        after = int(block.epoch[-1]) + 1
+        missing = np.setdiff1d(np.arange(at, after), block.epoch)
+        place = np.searchsorted(block.epoch, missing)
+        at = after
+        if len(missing):
+            yield Rows(
+                np.insert(block.epoch, place, missing),
+                np.insert(block.iova, place, np.uint64(base)),
+                np.insert(block.length, place, 0),
+            )
+        else:
+            yield block
+    if at < count:
+        iova = np.full(count - at, base, np.uint64)
+        yield Rows(np.arange(at, count), iova, np.zeros_like(iova))
 
 
 def join(blocks: Iterable[Rows]) -> Rows:

@@ -9,7 +9,7 @@ import numpy as np
 
 from . import rows as of_rows
 from .axis import Axis, Floats
-from .rows import Ints
+from .rows import Ints, Times
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,8 +29,8 @@ class Summary:
         Pages that were ever dirty.
     counts : array of int64
         Dirty pages of each epoch.
-    t_start_ns, t_end_ns : arrays of int64, or None
-        None if times are unknown.
+    times : (array, array) of int64, or None
+        Start and end of each epoch in nanoseconds; None if unknown.
     columns : array of int64
         The epoch that each column of the map begins with, and the number of epochs.
     addresses : list of int
@@ -42,8 +42,7 @@ class Summary:
     page_size: int
     union_count: int
     counts: Ints
-    t_start_ns: Ints | None
-    t_end_ns: Ints | None
+    times: Times | None
     columns: Ints
     addresses: list[int]
     density: Floats
@@ -70,13 +69,11 @@ def summarize(
         if progress is not None:
             progress(number + 1)
 
-    starts, ends = tl.times() if tl.has_times else (None, None)
     return Summary(
         tl.page_size,
         of_rows.count(of_rows.of(union), tl.page_size, tl.iova),
         counts,
-        starts,
-        ends,
+        tl.times() if tl.has_times else None,
         begins,
         [axis.address(int(position)) for position in edges[:-1]],
         cover / np.diff(edges).astype(np.float64)[:, None] / np.diff(begins),

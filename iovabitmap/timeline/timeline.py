@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
 
@@ -12,10 +12,11 @@ import iovabitmap as ib
 
 from .._base.geometry import Geometry
 from .._base.times import nanoseconds
-from . import export, rows
+from . import export, notebook, rows
 from .axis import Axis
 from .bitmaps import Bitmaps
 from .epoch import Epoch
+from .memory import Dirtied, Memory, Region, by_memory
 from .rows import Addresses, Ints, Rows, Store
 from .summary import Summary, summarize
 
@@ -25,45 +26,6 @@ if TYPE_CHECKING:
     import xarray
 
 Timed: TypeAlias = "tuple[ib.IOVABitmap, int, int]"
-
-
-class Memory(NamedTuple):
-    """How much memory there was, in bytes; None if that is unknown.
-
-    Attributes
-    ----------
-    mapped_bytes : int or None
-        Of address space that was mapped.
-    resident_bytes : int or None
-        Of it, what was in memory: what a migration would send.
-    zero_bytes : int or None
-        Of that, pages that held zeros only.
-    """
-
-    mapped_bytes: int | None = None
-    resident_bytes: int | None = None
-    zero_bytes: int | None = None
-
-
-class Region(NamedTuple):
-    """A piece of a Timeline's addresses, and whose it is.
-
-    Attributes
-    ----------
-    iova, length : int
-        Where it is in the Timeline, in bytes.
-    address : int
-        Where it is in the process.
-    pid : int
-    name : str
-        As in /proc/PID/maps.
-    """
-
-    iova: int
-    length: int
-    address: int
-    pid: int
-    name: str
 
 
 class Timeline(Sequence[Epoch]):
@@ -355,6 +317,11 @@ class Timeline(Sequence[Epoch]):
         """
         return summarize(self, rows, columns, progress)
 
+    def by_memory(self) -> list[Dirtied]:
+        """The memory that the layout names and that was ever dirty: rows (pid, name, nbytes,
+        count), in descending order of dirty pages. Empty without a layout."""
+        return by_memory(self)
+
     # --- data out -----------------------------------------------------------------------------
 
     def epochs(self) -> pandas.DataFrame:
@@ -369,8 +336,8 @@ class Timeline(Sequence[Epoch]):
 
     def to_pandas(self) -> pandas.DataFrame:
         """All dirty rows as a data frame with the columns of a log's file: epoch, t_start_ns,
-        t_end_ns, iova and length. A clean epoch has no row; `epochs` has a line for it. Needs
-        pandas."""
+        t_end_ns, iova and length. A clean epoch is a row of length 0 at the base, so that none is
+        missing. Needs pandas."""
         return export.to_pandas(self)
 
     def to_arrow(self) -> pyarrow.Table:
@@ -389,6 +356,9 @@ class Timeline(Sequence[Epoch]):
         coordinate `iova` has the first address of each.
         """
         return export.to_xarray(self, bins)
+
+    def _repr_html_(self) -> str:
+        return notebook.shown(self)
 
     def __repr__(self) -> str:
         end = self.iova + self.length

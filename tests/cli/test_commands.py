@@ -94,8 +94,8 @@ def test_report_by_memory(command, tmp_path):
         log.append(bitmap_of({0, 1, 2, 10, 69}, GEOMETRY), 0, 1)
         log.append(bitmap_of({2, 11, 12, 13}, GEOMETRY), 1, 2)
     assert answer(command("report", tmp_path / "a", "--json"))["memory"] == [
-        {"pid": 12, "name": "[red]x", "nbytes": 40 * PAGE, "pages": 5},
-        {"pid": 12, "name": "[heap]", "nbytes": 10 * PAGE, "pages": 3},
+        {"pid": 12, "name": "[red]x", "nbytes": 40 * PAGE, "count": 5},
+        {"pid": 12, "name": "[heap]", "nbytes": 10 * PAGE, "count": 3},
     ]
     lines = [line.split() for line in command("report", tmp_path / "a")[1].splitlines()]
     assert ["12", "5", "40", "[red]x"] in lines and ["12", "3", "10", "[heap]"] in lines
@@ -261,7 +261,7 @@ def test_convert_imports(command, tmp_path):
     options = ("--iova", "4G", "--page-size", "2M", "--interval", "100ms")
     assert command("convert", "--from", "raw", *files, "-o", out, *options)[0] == 0
     with ib.DirtyLog.open(out) as log:
-        assert [epoch.ranges.tolist() for epoch in log] == [
+        assert [epoch.ranges().tolist() for epoch in log] == [
             [[(1 << 32) + (n << 21), 1 << 21]] for n in range(3)
         ]
         assert log[2].t_start_ns == 200_000_000 and log[2].t_end_ns == 300_000_000
@@ -355,13 +355,13 @@ def test_an_unknown_subcommand(command):
 
 def test_ctrl_c(command, log, tmp_path, monkeypatch):
     """Where it comes in the middle of reading and writing: status 130, and no half file."""
-    from iovabitmap.logs import log as module
+    from iovabitmap.logs._epochs import Epochs
 
     def interrupt(self, i, j):
         yield from ()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module.DirtyLog, "_blocks", interrupt)
+    monkeypatch.setattr(Epochs, "blocks", interrupt)
     for arguments in (("report", log), ("convert", log, "-o", tmp_path / "a.csv")):
         status, out, err = command(*arguments)
         assert (status, out) == (130, "") and "interrupted" in err

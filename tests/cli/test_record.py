@@ -68,7 +68,7 @@ def test_json(program, out):
     assert (found["log"], found["command"], found["status"]) == (str(out), argv, 3)
     with ib.DirtyLog.open(out) as log:
         assert found["epochs"] == len(log)
-        assert found["pages"] == sum(epoch.pages for epoch in log) > 0
+        assert found["pages"] == sum(epoch.count() for epoch in log) > 0
         assert found["seconds"] == pytest.approx((log[-1].t_end_ns - log[0].t_start_ns) / 1e9)
         assert found["missed_intervals"] == log.notes["recording"]["missed_intervals"]
     assert found["untracked"] == [] and found["still_running"] == []

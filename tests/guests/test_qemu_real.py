@@ -120,7 +120,7 @@ def test_a_log_has_exactly_what_the_guest_wrote(tracked, tmp_path, capsys):
     with ib.DirtyLog.open(path) as log:
         assert [numbers(epoch.bitmap()) for epoch in log] == expected
         every = sorted(set().union(*expected))
-        assert numbers(log.union(0, len(log))) == every
+        assert numbers(log[0 : len(log)].union()) == every
         assert dirty_rate(log).pages == len(every)
     with capsys.disabled():
         print(f"\n  a log of {len(expected)} epochs: {len(every)} pages, all of them the guest's")

@@ -193,11 +193,11 @@ def test_closing_holds_a_few_blocks_only(path, monkeypatch):
     make_log(path, epochs, GEOMETRY)
     assert len(ahead) > 10 and max(ahead) <= 70  # rows of one epoch at most
     with ib.DirtyLog.open(path) as log:
-        assert len(log._store._groups) == len(ahead)
+        assert len(log._file._groups) == len(ahead)
         assert_holds(log, epochs, GEOMETRY)
         for i in range(0, 100, 7):
             for j in range(i, 100, 9):
-                assert log.union(i, j) == bitmap_of(set().union(*epochs[i:j]), GEOMETRY)
+                assert log[i:j].union() == bitmap_of(set().union(*epochs[i:j]), GEOMETRY)
 
 
 def test_a_window_reads_its_own_row_groups_only(path, monkeypatch):
@@ -213,12 +213,12 @@ def test_a_window_reads_its_own_row_groups_only(path, monkeypatch):
     )
     with ib.DirtyLog.open(path) as log:
         assert read == [] and len(log) == 200  # opening reads no rows
-        groups = log._store._groups
+        groups = log._file._groups
         edges = [g.first for g in groups[::9]] + [g.last + 1 for g in groups[::9]]
         for i, j in ((0, 1), (50, 60), (199, 200), (10, 10), *product(edges, edges)):
             read.clear()
-            log._store._cached = None
-            log.union(i, j)
+            log._file._cached = None
+            log[i:j].union()
             assert read == [
                 k for k, g in enumerate(groups) if g.first < j and g.last >= i and i < j
             ]
@@ -351,7 +351,7 @@ def test_memory_does_not_grow_with_the_recording(path):
         print(f"{recorded - before:.0f} MiB, then {peak() - recorded:.0f} MiB", flush=True)
         assert recorded - before < 32 and peak() - recorded < 160
         with ib.DirtyLog.open(sys.argv[1]) as log:
-            assert len(log) == 240 and log[239].pages == 1 << 15
+            assert len(log) == 240 and log[239].count() == 1 << 15
         """,
         str(path),
     ).assert_lived("a long recording")

@@ -34,7 +34,7 @@ def out(tmp_path):
 
 def epochs_of(out: Path) -> list:
     with ib.DirtyLog.open(out) as log:
-        return [(e.t_start_ns, e.t_end_ns, e.ranges.tolist()) for e in log]
+        return [(e.t_start_ns, e.t_end_ns, e.ranges().tolist()) for e in log]
 
 
 def ranges_of(out: Path) -> list:
@@ -79,7 +79,7 @@ def test_raw_takes_its_length_from_the_file(tmp_path, out):
     import_log("raw", [tmp_path / "a"], out, page_size=2 * MIB)
     with ib.DirtyLog.open(out) as log:
         assert (log.iova, log.length, log.page_size) == (0, 64 * 2 * MIB, 2 * MIB)
-        assert log[0].ranges.tolist() == [[14 * MIB, 2 * MIB], [126 * MIB, 2 * MIB]]
+        assert log[0].ranges().tolist() == [[14 * MIB, 2 * MIB], [126 * MIB, 2 * MIB]]
 
 
 @pytest.mark.parametrize(

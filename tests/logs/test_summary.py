@@ -11,7 +11,7 @@ import iovabitmap as ib
 from support.logs import PAGE, make_log, needs, random_epochs, rows_of, times_of
 
 needs("pyarrow")
-from iovabitmap.logs.summary import Axis, summarize  # noqa: E402
+from iovabitmap.timeline import Axis  # noqa: E402
 
 GEOMETRY = (0x1000, 997 * PAGE - 5, PAGE)
 FAR = (0x5600_0000_0000, 0x2A00_0000_0000, PAGE)  # heap, mappings and stack of a process
@@ -23,11 +23,11 @@ def test_numbers_of_each_epoch(tmp_path, close):
     make_log(tmp_path / "log", epochs, GEOMETRY, close=close)
     done = []
     with ib.DirtyLog.open(tmp_path / "log") as log:
-        found = summarize(log, rows=10, columns=7, progress=done.append)
-    assert found.pages.tolist() == [len(pages) for pages in epochs]
-    assert found.t_start_ns.tolist() == [times_of(n)[0] for n in range(70)]
-    assert found.t_end_ns.tolist() == [times_of(n)[1] for n in range(70)]
-    assert found.union_pages == len(set().union(*epochs))
+        found = log.summary(rows=10, columns=7, progress=done.append)
+    assert found.counts.tolist() == [len(pages) for pages in epochs]
+    assert found.times[0].tolist() == [times_of(n)[0] for n in range(70)]
+    assert found.times[1].tolist() == [times_of(n)[1] for n in range(70)]
+    assert found.union_count == len(set().union(*epochs))
     assert found.columns.tolist() == [n * 10 for n in range(8)]
     assert done[-1] == 70
 
@@ -39,7 +39,7 @@ def test_the_map_byte_by_byte(tmp_path):
     epochs = [{n for n in range(997) if rng.random() < 0.3} for _ in range(24)] + [set(), {5}]
     make_log(tmp_path / "log", epochs, GEOMETRY)
     with ib.DirtyLog.open(tmp_path / "log") as log:
-        found = summarize(log, rows=12, columns=13)
+        found = log.summary(rows=12, columns=13)
     union = set().union(*epochs)
     low, size = min(union) * PAGE, rows_of(union, GEOMETRY)[-1]
     total = size[0] + size[1] - GEOMETRY[0] - low
@@ -66,7 +66,7 @@ def test_gaps_of_terabytes_are_cut(tmp_path):
         for n, rows in enumerate((heap, middle, stack)):
             log.append_ranges(rows, *times_of(n))
     with ib.DirtyLog.open(tmp_path / "log") as log:
-        found = summarize(log, rows=10, columns=3)
+        found = log.summary(rows=10, columns=3)
     parts = [
         sum(low <= address < high for address in found.addresses)
         for low, high in (
@@ -102,17 +102,17 @@ def test_logs_with_nothing_in_them(tmp_path):
     make_log(tmp_path / "none", [], GEOMETRY)
     make_log(tmp_path / "clean", [set(), set()], GEOMETRY)
     with ib.DirtyLog.open(tmp_path / "none") as log:
-        found = summarize(log)
-        assert found.union_pages == 0 and len(found.pages) == 0 and found.addresses == []
+        found = log.summary()
+        assert found.union_count == 0 and len(found.counts) == 0 and found.addresses == []
     with ib.DirtyLog.open(tmp_path / "clean") as log:
-        found = summarize(log)
-        assert found.pages.tolist() == [0, 0] and found.addresses == []
+        found = log.summary()
+        assert found.counts.tolist() == [0, 0] and found.addresses == []
 
 
 def test_memory_up_to_the_last_address(tmp_path):
     geometry = (2**64 - 64 * PAGE, 64 * PAGE, PAGE)
     make_log(tmp_path / "log", [{0, 63}, {63}, set(range(64))], geometry)
     with ib.DirtyLog.open(tmp_path / "log") as log:
-        found = summarize(log, rows=4, columns=3)
+        found = log.summary(rows=4, columns=3)
     assert found.density[:, 2].tolist() == [1, 1, 1, 1]
     assert found.density[:, 1].tolist() == [0, 0, 0, 1 / 16]

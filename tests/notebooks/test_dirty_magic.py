@@ -78,7 +78,7 @@ def test_the_recording_itself_writes_little():
         Recording._look = counted
         shell.user_ns["enough"] = enough
         run("%%dirty --interval 0.01 log\\nassert enough.wait(60)")
-        assert [epoch.pages for epoch in shell.user_ns["log"]][-1] < 2000
+        assert [epoch.count() for epoch in shell.user_ns["log"]][-1] < 2000
         """
     )
 

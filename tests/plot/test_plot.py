@@ -57,7 +57,7 @@ def test_a_heatmap_shows_every_dirty_epoch_and_address(log):
 def test_a_rate_is_pages_over_seconds(log):
     ax = plot.rate(log)
     heights = [bar.get_height() for bar in ax.patches]
-    assert heights == [log[n].pages for n in range(4)]  # a page is a MiB, an epoch a second
+    assert heights == [log[n].count() for n in range(4)]  # a page is a MiB, an epoch a second
     assert ax.get_ylabel() == "dirty rate (MiB/s)"
 
 

@@ -89,8 +89,8 @@ def assert_holds(log: ib.DirtyLog, epochs: list[Pages], geometry: tuple[int, int
     assert len(log) == len(epochs)
     for n, (epoch, pages) in enumerate(zip(log, epochs, strict=True)):
         assert (epoch.index, epoch.t_start_ns, epoch.t_end_ns) == (n, *times_of(n))
-        assert epoch.ranges.tolist() == rows_of(pages, geometry), n
-        assert epoch.pages == len(pages)
+        assert epoch.ranges().tolist() == rows_of(pages, geometry), n
+        assert epoch.count() == len(pages)
 
 
 def content_of(path: Path) -> list:
@@ -98,4 +98,6 @@ def content_of(path: Path) -> list:
     with ib.DirtyLog.open(path) as log:
         about = [log.iova, log.length, log.page_size, log.granularity, log.source, log.host]
         about += [log.command, log.started, log.notes]
-        return about + [(epoch.t_start_ns, epoch.t_end_ns, epoch.ranges.tolist()) for epoch in log]
+        return about + [
+            (epoch.t_start_ns, epoch.t_end_ns, epoch.ranges().tolist()) for epoch in log
+        ]

@@ -68,7 +68,7 @@ def common_geometry(a: DirtyLog, b: DirtyLog) -> tuple[int, int, int]:
 
 def union(log: DirtyLog, epochs: slice, geometry: tuple[int, int, int]) -> ib.IOVABitmap:
     """What was dirty in those epochs, in the common geometry."""
-    found = log.union(epochs.start, epochs.stop)
+    found = log[epochs].union()
     if (found.iova, found.length, found.page_size) == geometry:
         return found
     wider = ib.IOVABitmap(*geometry)

@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from iovabitmap import DirtyLog
-from iovabitmap.logs.summary import summarize
 from iovabitmap.plot import overview, view
 
 from .._output import json_option, print_json, progress, warn
@@ -33,7 +32,7 @@ def command(log: Path, out: Path | None, rows: int, columns: int, as_json: bool)
             view(opened).save(out)
         else:
             with progress("reading", len(opened)) as done:
-                summary = summarize(opened, rows=rows, columns=columns, progress=done)
+                summary = opened.summary(rows=rows, columns=columns, progress=done)
             overview(opened, out, summary)
     if as_json:
         print_json({"log": str(log), "out": str(out)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +12,7 @@ import numpy as np
 from rich.table import Table
 
 from iovabitmap import DirtyLog
-from iovabitmap.logs.memory import Memory, by_memory
-from iovabitmap.logs.summary import Summary, summarize
+from iovabitmap.timeline import Dirtied, Summary
 
 from .._output import (
     bar,
@@ -49,10 +49,10 @@ def command(log: Path, rows: int, as_json: bool) -> None:
     with DirtyLog.open(log) as opened:
         with progress("reading", len(opened)) as done:
             width = 60 if as_json else max(screen.width - LABEL - 2, 10)
-            summary = summarize(opened, rows=rows, columns=width, progress=done)
-        memory = by_memory(opened)
+            summary = opened.summary(rows=rows, columns=width, progress=done)
+        memory = opened.by_memory()
         if as_json:
-            named = [each._asdict() for each in memory]
+            named = [asdict(each) for each in memory]
             print_json({**document(opened, summary), "memory": named})
             return
         if opened.unfinished:
@@ -68,9 +68,10 @@ def command(log: Path, rows: int, as_json: bool) -> None:
 
 def document(log: DirtyLog, summary: Summary) -> dict[str, Any]:
     """All of the report, for programs."""
-    seconds = (summary.t_end_ns - summary.t_start_ns) / 1e9
+    starts, ends = log.times()
+    seconds = (ends - starts) / 1e9
     total = float(seconds.sum())
-    nbytes = int(summary.pages.sum()) * log.page_size
+    nbytes = int(summary.counts.sum()) * log.page_size
     return {
         "path": str(log.path),
         "unfinished": log.unfinished,
@@ -84,22 +85,17 @@ def document(log: DirtyLog, summary: Summary) -> dict[str, Any]:
         "started": log.started,
         "notes": log.notes,
         "epochs": len(log),
-        "clean_epochs": int((summary.pages == 0).sum()),
+        "clean_epochs": int((summary.counts == 0).sum()),
         "seconds": total,
         "interval_seconds": float(np.median(seconds)) if len(log) else 0.0,
-        "pages_ever_dirty": summary.union_pages,
-        "pages_mean": float(summary.pages.mean()) if len(log) else 0.0,
-        "pages_max": int(summary.pages.max()) if len(log) else 0,
+        "pages_ever_dirty": summary.union_count,
+        "pages_mean": float(summary.counts.mean()) if len(log) else 0.0,
+        "pages_max": int(summary.counts.max()) if len(log) else 0,
         "bytes_per_second": nbytes / total if total else None,
         "series": [
             {"epoch": n, "t_start_ns": start, "t_end_ns": end, "pages": pages}
             for n, (start, end, pages) in enumerate(
-                zip(
-                    summary.t_start_ns.tolist(),
-                    summary.t_end_ns.tolist(),
-                    summary.pages.tolist(),
-                    strict=True,
-                )
+                zip(starts.tolist(), ends.tolist(), summary.counts.tolist(), strict=True)
             )
         ],
         "heatmap": {
@@ -124,7 +120,7 @@ def head(screen: Console, log: DirtyLog, summary: Summary) -> None:
         "recorded": f"{log.started} on {log.host}",
         "epochs": f"{len(log)}, {facts['clean_epochs']} of them clean; "
         f"{time_text(facts['seconds'])}, mostly {interval} each",
-        "ever dirty": amount(summary.union_pages, log),
+        "ever dirty": amount(summary.union_count, log),
         "an epoch": f"{amount(facts['pages_mean'], log)}, at most "
         f"{amount(facts['pages_max'], log)}",
         "dirty rate": f"{size_text(rate)}/s at {interval}" if rate is not None else "",
@@ -146,22 +142,23 @@ def bars(screen: Console, log: DirtyLog, summary: Summary) -> None:
     """Dirty pages over time, a line for an equal number of epochs each."""
     count = len(log)
     begins = [n * count // min(count, MAX_BARS) for n in range(min(count, MAX_BARS) + 1)]
-    means = [summary.pages[a:b].mean() for a, b in pairwise(begins)]
+    means = [summary.counts[a:b].mean() for a, b in pairwise(begins)]
     most = max(means) or 1
     table = Table(box=None, padding=(0, 1, 0, 0), title="\ndirty pages in an epoch", expand=False)
     table.title_justify = "left"
     for name in ("time", "epochs", "pages", ""):
         table.add_column(name, justify="left" if not name else "right", no_wrap=True)
     width = max(min(screen.width - 40, 60), 10)
+    starts, _ = log.times()
     for (first, after), mean in zip(pairwise(begins), means, strict=True):
-        seconds = (int(summary.t_start_ns[first]) - int(summary.t_start_ns[0])) / 1e9
+        seconds = (int(starts[first]) - int(starts[0])) / 1e9
         which = f"{first}" if after == first + 1 else f"{first}-{after - 1}"
         cells = time_text(seconds) if seconds else "0 s", which, f"{mean:,.0f}"
         table.add_row(*cells, f"[blue]{bar(mean / most, width)}[/]")
     screen.print(table)
 
 
-def names(screen: Console, log: DirtyLog, memory: list[Memory]) -> None:
+def names(screen: Console, log: DirtyLog, memory: list[Dirtied]) -> None:
     """Which memory was ever dirty, the most first, a line for each name of each process."""
     table = Table(box=None, padding=(0, 1, 0, 0), title="\never dirty, by memory")
     table.title_justify = "left"
@@ -169,10 +166,10 @@ def names(screen: Console, log: DirtyLog, memory: list[Memory]) -> None:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("", overflow="fold")
     for each in memory[:MAX_NAMES]:
-        cells = str(each.pid), f"{each.pages:,}", f"{each.nbytes // log.page_size:,}"
+        cells = str(each.pid), f"{each.count:,}", f"{each.nbytes // log.page_size:,}"
         table.add_row(*cells, each.name.replace("[", r"\["))
     if len(memory) > MAX_NAMES:
-        rest = sum(each.pages for each in memory[MAX_NAMES:])
+        rest = sum(each.count for each in memory[MAX_NAMES:])
         table.add_row("", f"{rest:,}", "", f"in {len(memory) - MAX_NAMES} more")
     screen.print(table)
 

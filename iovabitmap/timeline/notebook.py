@@ -1,0 +1,50 @@
+"""What notebooks show of a Timeline: its facts, a map and the rate."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from .._base import html
+from .._base.text import show_bytes, show_count, show_seconds
+
+if TYPE_CHECKING:
+    from .timeline import Timeline
+
+SCAN_EPOCHS = 20_000  # a longer Timeline is not read to be shown
+ROWS = 12
+
+
+@html.never_raising
+def shown(tl: Timeline) -> str:
+    """A Timeline: where it is, and, if reading it is quick, a map and the rate."""
+    return html.piece(tl, facts(tl), *pictures(tl))
+
+
+def facts(tl: Timeline) -> list[tuple[str, str]]:
+    """Its size, as names and values."""
+    end = tl.geometry.end
+    return [
+        ("epochs", f"{len(tl):,}"),
+        ("range", f"{tl.iova:#x} to {end:#x}, pages of {show_bytes(tl.page_size)}"),
+    ]
+
+
+def pictures(tl: Timeline) -> list[str]:
+    """A map of the Timeline and the rate below it, with what they are of; none if nothing is dirty
+    or there are very many epochs."""
+    if not 0 < len(tl) <= SCAN_EPOCHS:
+        return []
+    summary = tl.summary(rows=ROWS, columns=html.CELLS_ACROSS)
+    size = show_bytes(summary.union_count * tl.page_size)
+    ever = f"ever dirty: {show_count(summary.union_count, 'page')}, {size}"
+    if tl.has_times:
+        ever += f", in {show_seconds(tl.seconds)}"
+    if not summary.union_count:
+        return [f"<div>{ever}</div>"]
+    sums = [float(summary.counts[a:b].mean()) for a, b in pairwise(summary.columns)]
+    return [
+        f"<div>{ever}</div>",
+        html.grid(summary.density[::-1].tolist(), "dirty pages: address, going up, over epochs"),
+        html.bars(sums, f"dirty pages in an epoch: at most {max(sums):,.0f}"),
+    ]
