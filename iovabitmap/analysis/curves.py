@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._base import html
 from .._base.text import show_bytes, show_seconds
-from .series import NS, Runs, Series, Source, as_series, pages_of
+from ..timeline.series import NS, Runs, Series, Source, as_series, pages_of
 
 Floats = NDArray[np.float64]
 

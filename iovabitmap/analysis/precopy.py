@@ -17,9 +17,9 @@ import numpy as np
 from .._base import html
 from .._base.optional import need
 from .._base.text import show_bandwidth, show_bytes, show_seconds
+from ..timeline.series import NS, Interval, Series, Source, as_series
 from .curves import VolumeCurve
 from .rates import union_runs
-from .series import NS, Interval, Series, Source, as_series
 
 PAGE_HEADER = 8  # bytes that name a page, sent with each
 ROUNDS_SHOWN = 12  # in a notebook: the first ones, and the last

@@ -11,10 +11,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-import iovabitmap as ib
 from iovabitmap._base.interval_arrays import intersect, rows_of, subtract
+from iovabitmap._core import IOVABitmap
 from iovabitmap.sources import SnapshotDiff, SoftDirty
-from iovabitmap.sources._maps import Mapping, of_process
+from iovabitmap.sources.maps import Mapping, of_process
 
 if TYPE_CHECKING:
     from iovabitmap.sources import CommandTracker
@@ -49,7 +49,7 @@ class SourceWatch:
         self._source = source
         self.page_size = source.granularity
         self.remarks: list[str] = []
-        self._bm = ib.IOVABitmap(source.iova, source.length, source.granularity)
+        self._bm = IOVABitmap(source.iova, source.length, source.granularity)
 
     def look(self) -> list[Written]:
         if self._source.collect(self._bm) == 0:
@@ -81,7 +81,7 @@ class CopyWatch:
     def look(self) -> list[Written]:
         found = []
         for span, copy in list(self._copies.items()):
-            with ib.IOVABitmap(0, copy.length, self.page_size) as bm:
+            with IOVABitmap(0, copy.length, self.page_size) as bm:
                 try:
                     pages = copy.collect(bm)
                 except OSError:  # it went, in part or as a whole

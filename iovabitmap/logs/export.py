@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .._base.optional import need
-from .epoch import write_words
+from ..timeline.epoch import write_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ._errors import StrPath
+    from .._base.paths import StrPath
     from .log import DirtyLog
 
 

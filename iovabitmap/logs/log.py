@@ -12,17 +12,20 @@ from typing import TYPE_CHECKING, Any, Self, overload
 
 import numpy as np
 
-import iovabitmap as ib
-
+from .._base import html
 from .._base.optional import need
-from . import _parquet, notebook
-from ._blocks import BLOCK_ROWS, Addresses, Block, join, page_runs
-from ._errors import LogError
-from ._journal import Journal
-from ._meta import Meta
-from ._parquet import ParquetLog
-from ._replace import aside, replace_folder, sync_folder
-from .epoch import Epoch
+from .._base.text import show_bytes
+from .._core import IOVABitmap, nbytes_for
+from ..timeline.blocks import Addresses, Block, join
+from ..timeline.epoch import Epoch
+from ..timeline.pictures import pictures
+from .errors import LogError
+from .storage import parquet
+from .storage.blocks import BLOCK_ROWS, page_runs
+from .storage.journal import Journal
+from .storage.meta import Meta
+from .storage.parquet import ParquetLog
+from .storage.replace import aside, replace_folder, sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from ._errors import StrPath
+    from .._base.paths import StrPath
 
 MAX_TIME = 2**63
 
@@ -179,7 +182,7 @@ class DirtyLog:
 
     # --- writing ------------------------------------------------------------------------------
 
-    def append(self, bm: ib.IOVABitmap, t_start_ns: int, t_end_ns: int) -> None:
+    def append(self, bm: IOVABitmap, t_start_ns: int, t_end_ns: int) -> None:
         """Adds an epoch: the dirty ranges of `bm`, whose geometry is the log's.
 
         When this returns, a kill of the process cannot lose the epoch. After an exception (a full
@@ -242,7 +245,7 @@ class DirtyLog:
         journal = self._store
         finished = self.path.with_name(self.path.name + ".closing")
         try:
-            _parquet.write(finished, journal.meta, journal.blocks(0, len(journal)), progress)
+            parquet.write(finished, journal.meta, journal.blocks(0, len(journal)), progress)
             folder = journal.path
             if folder == self.path:
                 replace_folder(folder, finished)
@@ -279,7 +282,7 @@ class DirtyLog:
                 if not self.unfinished
                 else self._meta.noting("unfinished", self.unfinished)
             )
-            _parquet.write(part, meta, self._blocks(0, len(self)), progress)
+            parquet.write(part, meta, self._blocks(0, len(self)), progress)
             part.rename(path)
         except BaseException:
             part.unlink(missing_ok=True)
@@ -320,7 +323,7 @@ class DirtyLog:
     def __iter__(self) -> Iterator[Epoch]:
         return (self[n] for n in range(len(self)))
 
-    def union(self, i: int | None = None, j: int | None = None) -> ib.IOVABitmap:
+    def union(self, i: int | None = None, j: int | None = None) -> IOVABitmap:
         """A bitmap of the pages that were dirty in any of the epochs i <= n < j, which are taken as
         a slice takes them. Takes time for the rows of those epochs, not for the others.
 
@@ -332,9 +335,9 @@ class DirtyLog:
         start, stop, _ = slice(i, j).indices(len(self))
         blocks = self._blocks(start, stop)
         try:
-            bm = ib.IOVABitmap(*self._meta.geometry)
+            bm = IOVABitmap(*self._meta.geometry)
         except MemoryError:
-            size = ib.nbytes_for(self.length, self.page_size)
+            size = nbytes_for(self.length, self.page_size)
             problem = f"its geometry needs a bitmap of {size} bytes, more than there is"
             raise LogError(self.path, problem) from None
         for block in blocks:
@@ -423,5 +426,16 @@ class DirtyLog:
         end = self.iova + self.length
         return f"<DirtyLog {self.path} {self.iova:#x}-{end:#x}, {len(self)} epochs, {state}>"
 
+    @html.never_raising
     def _repr_html_(self) -> str:
-        return notebook.shown(self)
+        end = self.iova + self.length
+        facts = [
+            ("file", str(self.path)),
+            ("epochs", f"{len(self):,}"),
+            ("range", f"{self.iova:#x} to {end:#x}, pages of {show_bytes(self.page_size)}"),
+            ("source", self.source),
+            ("unfinished", self.unfinished),
+            ("state", "closed" if self._closed else ""),
+        ]
+        drawn = [] if self._closed else pictures(self)
+        return html.piece(self, [fact for fact in facts if fact[1]], *drawn)

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-from iovabitmap import DirtyLog
-from iovabitmap.logs import FORMATS, import_log
+from iovabitmap.logs import FORMATS, DirtyLog, import_log
 from iovabitmap.logs.export import write_csv, write_raw
 
 from .. import _types

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 import numpy as np
 
-import iovabitmap as ib
-from iovabitmap import DirtyLog
+from iovabitmap._core import IOVABitmap
+from iovabitmap.logs import DirtyLog
 
 from .._output import console, json_option, print_json, size_text, warn
 from .._types import epochs as window
@@ -66,11 +66,11 @@ def common_geometry(a: DirtyLog, b: DirtyLog) -> tuple[int, int, int]:
     return iova, max(a.iova + a.length, b.iova + b.length) - iova, a.page_size
 
 
-def union(log: DirtyLog, epochs: slice, geometry: tuple[int, int, int]) -> ib.IOVABitmap:
+def union(log: DirtyLog, epochs: slice, geometry: tuple[int, int, int]) -> IOVABitmap:
     """What was dirty in those epochs, in the common geometry."""
     found = log.union(epochs.start, epochs.stop)
     if (found.iova, found.length, found.page_size) == geometry:
         return found
-    wider = ib.IOVABitmap(*geometry)
+    wider = IOVABitmap(*geometry)
     wider.merge(found)
     return wider

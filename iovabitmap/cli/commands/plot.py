@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from iovabitmap import DirtyLog
-from iovabitmap.logs.summary import summarize
+from iovabitmap.logs import DirtyLog
 from iovabitmap.plot import overview, view
+from iovabitmap.timeline.summary import summarize
 
 from .._output import json_option, print_json, progress, warn
 

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from iovabitmap import DirtyLog
+from iovabitmap.logs import DirtyLog
+from iovabitmap.recording import Recorder, Running, Schedule
 
 from .. import _running, _types
 from .._app import FAILED
 from .._output import StatusLine, json_option, print_json, size_text, time_text, warn
-from .._recording import Recorder
-from .._running import Running, make_tracker
-from .._schedule import Schedule
+from .._running import make_tracker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

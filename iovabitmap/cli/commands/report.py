@@ -10,9 +10,9 @@ import click
 import numpy as np
 from rich.table import Table
 
-from iovabitmap import DirtyLog
+from iovabitmap.logs import DirtyLog
 from iovabitmap.logs.memory import Memory, by_memory
-from iovabitmap.logs.summary import Summary, summarize
+from iovabitmap.timeline.summary import Summary, summarize
 
 from .._output import (
     bar,

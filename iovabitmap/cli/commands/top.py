@@ -12,10 +12,11 @@ import click
 from rich.live import Live
 from rich.table import Table
 
+from iovabitmap.recording import Life, Running, Schedule
+
 from .. import _running, _types
 from .._output import bar, console, json_option, print_json, size_text, time_text, warn
-from .._running import Life, Running, make_tracker
-from .._schedule import Schedule
+from .._running import make_tracker
 from .._watching import SourceWatch, by_name, watch_process
 
 if TYPE_CHECKING:

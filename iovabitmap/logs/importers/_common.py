@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .._errors import LogError, blaming
+from ..errors import LogError, blaming
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -16,7 +16,7 @@ import zlib
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from .._errors import LogError
+from ..errors import LogError
 from ._common import MAX_TEXT, Found, Imported, Options, extent, integer, parse_json, rows_array
 from ._common import read as read_file
 

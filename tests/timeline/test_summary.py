@@ -11,7 +11,7 @@ import iovabitmap as ib
 from support.logs import PAGE, make_log, needs, random_epochs, rows_of, times_of
 
 needs("pyarrow")
-from iovabitmap.logs.summary import Axis, summarize  # noqa: E402
+from iovabitmap.timeline.summary import Axis, summarize  # noqa: E402
 
 GEOMETRY = (0x1000, 997 * PAGE - 5, PAGE)
 FAR = (0x5600_0000_0000, 0x2A00_0000_0000, PAGE)  # heap, mappings and stack of a process

@@ -1,64 +1,27 @@
-"""Rows of a log in memory: blocks of at most BLOCK_ROWS, which bound what reading and writing hold.
+"""Blocks of a log's rows: of at most BLOCK_ROWS, which bound what reading and writing hold.
 
-A block is five arrays, the columns of the file. Reading checks each block against the log's
-geometry before anyone sees it: a checksum tells damage, and this tells what was made up.
+Reading checks each block against the log's geometry before anyone sees it: a checksum tells damage,
+and this tells what was made up.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from .._base.interval_arrays import union
-from ._errors import LogError
+from ..._base.interval_arrays import union
+from ...timeline.blocks import Addresses, Block, join
+from ..errors import LogError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from ._errors import StrPath
-    from ._meta import Meta
+    from ..._base.paths import StrPath
+    from .meta import Meta
 
 BLOCK_ROWS = 1 << 17
-
-Column = npt.NDArray[Any]
-Addresses = npt.NDArray[np.uint64]
-
-
-class Block(NamedTuple):
-    """Rows in the order of epochs, and in each epoch of addresses. Arrays of one length."""
-
-    epoch: Column  # int64, as the times are
-    t_start_ns: Column
-    t_end_ns: Column
-    iova: Column  # uint64
-    length: Column
-
-    def part(self, start: int, stop: int) -> Block:
-        """Rows start <= n < stop, without a copy."""
-        return Block(*(column[start:stop] for column in self))
-
-    def epochs(self, i: int, j: int) -> Block:
-        """The rows of epochs i <= n < j."""
-        start, stop = np.searchsorted(self.epoch, (i, j))
-        return self.part(int(start), int(stop))
-
-    def rows(self) -> Addresses:
-        """(iova, length) of the dirty runs, shape (n, 2): without what stands for a clean epoch."""
-        dirty = self.length != 0
-        return np.column_stack((self.iova[dirty], self.length[dirty]))
-
-
-COLUMN_TYPES = dict.fromkeys(("epoch", "t_start_ns", "t_end_ns"), "int64") | dict.fromkeys(
-    ("iova", "length"), "uint64"
-)
-
-
-def of_epoch(epoch: int, t_start_ns: int, t_end_ns: int, iova: Addresses, n: Addresses) -> Block:
-    """A block of rows of one epoch; `n` are the lengths."""
-    times = [np.full(len(iova), value, np.int64) for value in (epoch, t_start_ns, t_end_ns)]
-    return Block._make((*times, iova, n))
 
 
 def regroup(blocks: Iterable[Block], rows: int = BLOCK_ROWS) -> Iterator[Block]:
@@ -74,13 +37,6 @@ def regroup(blocks: Iterable[Block], rows: int = BLOCK_ROWS) -> Iterator[Block]:
             waiting, count = [whole.part(rows, count)], count - rows
     if count:
         yield join(waiting)
-
-
-def join(blocks: list[Block]) -> Block:
-    """One block of many, which there is at least one of."""
-    if len(blocks) == 1:
-        return blocks[0]
-    return Block(*(np.concatenate(column) for column in zip(*blocks, strict=True)))
 
 
 def check(block: Block, meta: Meta, path: StrPath) -> Block:

@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from ._blocks import Addresses, join
+from .blocks import Addresses, Epochs, join
 
 if TYPE_CHECKING:
-    import iovabitmap as ib
-
-    from ._errors import StrPath
-    from .log import DirtyLog
+    from .._base.paths import StrPath
+    from .._core import IOVABitmap
 
 
 class Epoch:
@@ -37,7 +35,7 @@ class Epoch:
     [[4096, 8192]]
     """
 
-    def __init__(self, log: DirtyLog, index: int, t_start_ns: int, t_end_ns: int) -> None:
+    def __init__(self, log: Epochs, index: int, t_start_ns: int, t_end_ns: int) -> None:
         self._log = log
         self.index = index
         self.t_start_ns = t_start_ns
@@ -62,7 +60,7 @@ class Epoch:
         lengths = self.ranges[:, 1]
         return int((lengths // page + (lengths % page != 0)).sum())
 
-    def bitmap(self) -> ib.IOVABitmap:
+    def bitmap(self) -> IOVABitmap:
         """A bitmap of the log's geometry in which these ranges are dirty."""
         return self._log.union(self.index, self.index + 1)
 
@@ -77,7 +75,7 @@ class Epoch:
         return f"<Epoch {self.index}: {self.seconds:g} s from {self.t_start_ns} ns>"
 
 
-def write_words(bm: ib.IOVABitmap, file: BinaryIO) -> None:
+def write_words(bm: IOVABitmap, file: BinaryIO) -> None:
     """Writes a bitmap as whole 64-bit words."""
     bm.view().tofile(file)
     file.write(bytes(-bm.nbytes % 8))

@@ -7,12 +7,11 @@ import operator
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-import iovabitmap as ib
-
-from ._errors import LogError
+from ..._core import nbytes_for
+from ..errors import LogError
 
 if TYPE_CHECKING:
-    from ._errors import StrPath
+    from ..._base.paths import StrPath
 
 VERSION = 1  # of the format; a reader refuses a later one
 MAX_JSON = 16 << 20  # bytes; what a log says about itself is never more
@@ -40,7 +39,7 @@ class Meta:
             object.__setattr__(self, name, operator.index(getattr(self, name)))
         if self.iova < 0 or self.length < 1 or self.iova + self.length > 2**64:
             raise ValueError(f"no range of addresses: iova {self.iova}, length {self.length}")
-        ib.nbytes_for(self.length, self.page_size)  # raises for what is no page size
+        nbytes_for(self.length, self.page_size)  # raises for what is no page size
         if self.granularity < 1:
             raise ValueError(f"granularity must be 1 or more, not {self.granularity}")
         for name in ("source", "host", "started"):

@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ._base.interval_arrays import union, union_by_group
-from ._base.optional import need
-from ._base.text import show_bytes
-from .logs.summary import Axis
+from .._base.interval_arrays import union, union_by_group
+from .._base.optional import need
+from .._base.text import show_bytes
+from ..timeline.axis import Axis
 
 if TYPE_CHECKING:
-    from . import DirtyLog
-    from .logs._blocks import Block
-    from .logs._errors import StrPath
+    from .._base.paths import StrPath
+    from ..logs import DirtyLog
+    from ..timeline.blocks import Block
 
 MOST = 1 << 20  # rows, and epochs
 LINES, COLUMNS = 512, 1024  # the most cells of the image, of two pixels each
@@ -164,7 +164,7 @@ def view(log: DirtyLog, *, most: int = MOST) -> View:
 
 
 def _sources(rows: Rows, axis: Axis, start: Any, end: Any) -> dict[str, Any]:
-    """What the page holds, by the names that _view.js has."""
+    """What the page holds, by the names that view.js has."""
     source = need("bokeh.models").ColumnDataSource
     position = axis.position(rows.first.astype(np.uint64))
     small = np.uint32 if axis.size < 1 << 32 else np.float64
@@ -197,7 +197,7 @@ def _figure(log: DirtyLog, rows: Rows, title: str) -> Any:
         "epochs_each": rows.epochs_each,
         "hint": "wheel or box: zoom; drag: move",
     }
-    code = files(__package__).joinpath("_view.js").read_text(encoding="utf-8") + (
+    code = files(__package__).joinpath("view.js").read_text(encoding="utf-8") + (
         f"const log = {{...{json.dumps(about)}, epochs: epochs.data, rows: rows.data, "
         "breaks: breaks.data, offsets: offsets.data.offset};\n"
     )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from .._base.interval_arrays import union
 
 if TYPE_CHECKING:
-    from iovabitmap import IOVABitmap
+    from .._core import IOVABitmap
 
 Timed: TypeAlias = "tuple[IOVABitmap, int, int]"
 Source: TypeAlias = "Series | Iterable[Timed] | Any"  # Any: a DirtyLog, which need not be loaded

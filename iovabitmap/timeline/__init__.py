@@ -1,0 +1,1 @@
+"""Epochs as values: what was dirty when, on which axis of addresses, in short. Knows no files."""
