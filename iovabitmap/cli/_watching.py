@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from iovabitmap._base.interval_arrays import intersect, rows_of, subtract
+from iovabitmap._base.text import show_bytes
 from iovabitmap._core import IOVABitmap
 from iovabitmap.sources import SnapshotDiff, SoftDirty
 from iovabitmap.sources.maps import Mapping, of_process
@@ -109,7 +110,7 @@ class CopyWatch:
         left = [end - start for start, end in new if not self._copy(start, end)]
         self.remarks = ["by comparing copies: a rewrite of equal content is not seen"]
         if left:
-            self.remarks.append(f"not looked at: {len(left)} mappings, {sum(left) >> 20} MiB")
+            self.remarks.append(f"not looked at: {len(left)} mappings, {show_bytes(sum(left))}")
 
     def _copy(self, start: int, end: int) -> bool:
         """Whether there is room for it, and it can be read."""

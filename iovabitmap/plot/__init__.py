@@ -6,10 +6,24 @@ of roots, and white only where none is: a single dirty page can't vanish. Colour
 without seeing red and green, and in grey.
 """
 
-from .figures import bitmap, density_map, heatmap, overview, precopy, rate, volume_curve
+from .figures import (
+    BLUE,
+    GREY,
+    ORANGE,
+    bitmap,
+    density_map,
+    heatmap,
+    overview,
+    precopy,
+    rate,
+    volume_curve,
+)
 from .view import View, view
 
 __all__ = [
+    "BLUE",
+    "GREY",
+    "ORANGE",
     "View",
     "bitmap",
     "density_map",

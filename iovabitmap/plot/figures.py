@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._base.optional import need
-from .._base.text import show_bandwidth, unit_of
+from .._base.text import printable, show_bandwidth, unit_of
 from ..analysis import VolumeCurve
 from ..analysis import volume_curve as measured_curve
 from ..timeline.summary import Summary, summarize
@@ -211,8 +211,9 @@ def overview(log: DirtyLog, path: StrPath, summary: Summary) -> None:
     heatmap(summary, where)
     where.set_xlabel("")
     where.set_title(
-        f"{log.source or log.path.name}: {len(log)} epochs, pages of {log.page_size} bytes, "
-        f"{summary.union_pages:,} ever dirty"
+        f"{printable(log.source or log.path.name)}: {len(log)} epochs, pages of {log.page_size} bytes, "
+        f"{summary.union_pages:,} ever dirty",
+        parse_math=False,  # a path may hold dollars
     )
     rate(summary, below)
     figure.savefig(path, dpi=130)

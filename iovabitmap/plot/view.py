@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from .._base.interval_arrays import union, union_by_group
 from .._base.optional import need
-from .._base.text import show_bytes
+from .._base.text import printable, show_bytes
 from ..timeline.axis import Axis
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def view(log: DirtyLog, *, most: int = MOST) -> View:
     if not len(rows.first):
         raise ValueError("no page is ever dirty in this log: there is nothing to draw")
     block = log.page_size << rows.shift
-    title = f"{log.source or log.path.name}: {len(log):,} epochs"
+    title = f"{printable(log.source or log.path.name)}: {len(log):,} epochs"
     title += f", in blocks of {show_bytes(block)}" if rows.shift else ""
     title += f", {rows.epochs_each} epochs together" if rows.epochs_each > 1 else ""
     return View(_figure(log, rows, title), title)

@@ -7,10 +7,11 @@ from pathlib import Path
 import click
 import numpy as np
 
+from iovabitmap._base.text import show_bytes
 from iovabitmap._core import IOVABitmap
 from iovabitmap.logs import DirtyLog
 
-from .._output import console, json_option, print_json, size_text, warn
+from .._output import console, json_option, print_json, warn, written
 from .._types import epochs as window
 
 DIFFERENT = 1
@@ -46,8 +47,8 @@ def command(a: Path, b: Path, epochs: slice, limit: int, as_json: bool) -> int:
         screen = console()
         titles = {"only_a": f"only in {a}", "only_b": f"only in {b}", "both": "in both"}
         for side, title in titles.items():
-            size = size_text(counts[side] * page_size)
-            screen.print(f"{counts[side]:>12,} pages {title}, {size}", markup=False)
+            size = show_bytes(counts[side] * page_size)
+            screen.print(written(f"{counts[side]:>12,} pages {title}, {size}"))
             rows = ranges[side]() if side in ranges else EMPTY
             for iova, length in rows[:limit]:
                 screen.print(f"             {iova:#x} + {length:#x}")

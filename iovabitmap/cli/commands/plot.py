@@ -10,7 +10,7 @@ from iovabitmap.logs import DirtyLog
 from iovabitmap.plot import overview, view
 from iovabitmap.timeline.summary import summarize
 
-from .._output import json_option, print_json, progress, warn
+from .._output import json_option, print_json, print_path, progress, warn
 
 
 @click.command(short_help="The map and the rate over time, as a picture.")
@@ -38,4 +38,4 @@ def command(log: Path, out: Path | None, rows: int, columns: int, as_json: bool)
     if as_json:
         print_json({"log": str(log), "out": str(out)})
     else:
-        click.echo(out)
+        print_path(out)
