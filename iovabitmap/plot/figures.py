@@ -210,8 +210,9 @@ def overview(log: DirtyLog, path: StrPath, summary: Summary) -> None:
     where, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     heatmap(summary, where)
     where.set_xlabel("")
+    name = printable(log.source or log.path.name)
     where.set_title(
-        f"{printable(log.source or log.path.name)}: {len(log)} epochs, pages of {log.page_size} bytes, "
+        f"{name}: {len(log)} epochs, pages of {log.page_size} bytes, "
         f"{summary.union_pages:,} ever dirty",
         parse_math=False,  # a path may hold dollars
     )
