@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, overload
 import numpy as np
 
 from .._base import html
+from .._base.geometry import Geometry, geometry_of
 from .._base.optional import need
 from .._base.text import show_bytes
 from .._core import IOVABitmap, nbytes_for
@@ -47,8 +48,10 @@ class DirtyLog:
     Attributes
     ----------
     path : pathlib.Path
+    geometry : Geometry
+        That of every epoch's bitmap.
     iova, length, page_size : int
-        The geometry of every epoch's bitmap, in bytes.
+        The same, in bytes.
     granularity : int
         Bytes that the source really tells apart; larger than the page size where it tracks blocks.
     source, host : str
@@ -194,9 +197,9 @@ class DirtyLog:
             For another geometry; where `t_end_ns` is before `t_start_ns`, or that before the start
             of the epoch before; for a log that is not being written.
         """
-        mine, other = self._meta.geometry, (bm.iova, bm.length, bm.page_size)
+        mine, other = self.geometry, geometry_of(bm)
         if mine != other:
-            raise ValueError(f"the log is of (iova, length, page_size) {mine}, the bitmap {other}")
+            raise ValueError(f"the log is of {mine}, the bitmap of {other}")
         self._append(bm.iter_ranges(batch=BLOCK_ROWS), t_start_ns, t_end_ns)
 
     def append_ranges(self, ranges: npt.ArrayLike, t_start_ns: int, t_end_ns: int) -> None:
@@ -335,7 +338,7 @@ class DirtyLog:
         start, stop, _ = slice(i, j).indices(len(self))
         blocks = self._blocks(start, stop)
         try:
-            bm = IOVABitmap(*self._meta.geometry)
+            bm = IOVABitmap(*self.geometry)
         except MemoryError:
             size = nbytes_for(self.length, self.page_size)
             problem = f"its geometry needs a bitmap of {size} bytes, more than there is"
@@ -370,6 +373,11 @@ class DirtyLog:
     def unfinished(self) -> str:
         """Empty, or why the log is not whole."""
         return self._store.unfinished
+
+    @property
+    def geometry(self) -> Geometry:
+        """That of every epoch's bitmap."""
+        return self._meta.geometry
 
     @property
     def iova(self) -> int:

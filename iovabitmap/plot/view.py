@@ -60,8 +60,7 @@ class Rows:
     @classmethod
     def of(cls, log: DirtyLog, most: int) -> Rows:
         """Those of a log, which is read a block of the file at a time; at most so many."""
-        pages = (log.length - 1) // log.page_size + 1
-        rows = cls(shift=max(0, (pages - 1).bit_length() - EXACT_BITS))
+        rows = cls(shift=max(0, (log.geometry.npages - 1).bit_length() - EXACT_BITS))
         times = []
         epochs = 0
         for block in log._blocks(0, len(log)):

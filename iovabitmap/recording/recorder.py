@@ -63,7 +63,7 @@ class Recorder:
         self.tally = Tally(start, start)
         self.schedule = schedule
         self._tracker, self._log = tracker, log
-        self._bm = IOVABitmap(log.iova, log.length, log.page_size)
+        self._bm = IOVABitmap(*log.geometry)
         self._untracked: dict[Untracked, None] = {}  # in the order in which they were seen
         self.still_running: list[int] = []  # at its end: processes that go on
         self._describe_ns = start

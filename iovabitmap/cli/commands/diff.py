@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 import numpy as np
 
+from iovabitmap._base.geometry import Geometry, geometry_of
 from iovabitmap._base.text import show_bytes
 from iovabitmap._core import IOVABitmap
 from iovabitmap.logs import DirtyLog
@@ -39,7 +40,7 @@ def command(a: Path, b: Path, epochs: slice, limit: int, as_json: bool) -> int:
     found = union_a.diff(union_b)
     counts = {"only_a": found.appeared, "only_b": found.disappeared, "both": found.common}
     ranges = {"only_a": found.appeared_ranges, "only_b": found.disappeared_ranges}
-    page_size = geometry[2]
+    page_size = geometry.page_size
     if as_json:
         listed = {f"{side}_ranges": get()[:limit].tolist() for side, get in ranges.items()}
         print_json({"a": str(a), "b": str(b), "page_size": page_size, **counts, **listed})
@@ -57,20 +58,20 @@ def command(a: Path, b: Path, epochs: slice, limit: int, as_json: bool) -> int:
     return DIFFERENT if found.appeared or found.disappeared else 0
 
 
-def common_geometry(a: DirtyLog, b: DirtyLog) -> tuple[int, int, int]:
-    """(iova, length, page_size) of a bitmap that both logs fit in, page by page."""
+def common_geometry(a: DirtyLog, b: DirtyLog) -> Geometry:
+    """That of a bitmap that both logs fit in, page by page."""
     if a.page_size != b.page_size:
         raise ValueError(f"pages of {a.page_size} bytes in {a.path}, of {b.page_size} in {b.path}")
     if (a.iova - b.iova) % a.page_size:
         raise ValueError(f"{a.path} and {b.path} do not begin their pages at the same addresses")
     iova = min(a.iova, b.iova)
-    return iova, max(a.iova + a.length, b.iova + b.length) - iova, a.page_size
+    return Geometry(iova, max(a.geometry.end, b.geometry.end) - iova, a.page_size)
 
 
-def union(log: DirtyLog, epochs: slice, geometry: tuple[int, int, int]) -> IOVABitmap:
+def union(log: DirtyLog, epochs: slice, geometry: Geometry) -> IOVABitmap:
     """What was dirty in those epochs, in the common geometry."""
     found = log.union(epochs.start, epochs.stop)
-    if (found.iova, found.length, found.page_size) == geometry:
+    if geometry_of(found) == geometry:
         return found
     wider = IOVABitmap(*geometry)
     wider.merge(found)

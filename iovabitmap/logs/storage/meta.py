@@ -7,6 +7,7 @@ import operator
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from ..._base.geometry import Geometry, geometry_of
 from ..._core import nbytes_for
 from ..errors import LogError
 
@@ -52,9 +53,9 @@ class Meta:
             raise TypeError(f"notes must be a dict, not {self.notes!r}")
 
     @property
-    def geometry(self) -> tuple[int, int, int]:
-        """(iova, length, page_size)."""
-        return self.iova, self.length, self.page_size
+    def geometry(self) -> Geometry:
+        """That of each epoch's bitmap."""
+        return geometry_of(self)
 
     def noting(self, name: str, value: Any) -> Meta:
         """The same with a note more, or another value for one."""
