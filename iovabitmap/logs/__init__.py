@@ -7,9 +7,8 @@ and Dask read without this package. `import_log` makes logs of what other progra
 Needs pyarrow: pip install 'iovabitmap[logs]'.
 """
 
-from ..timeline.epoch import Epoch
 from .errors import LogError
 from .importers import FORMATS, import_log
 from .log import DirtyLog
 
-__all__ = ["FORMATS", "DirtyLog", "Epoch", "LogError", "import_log"]
+__all__ = ["FORMATS", "DirtyLog", "LogError", "import_log"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._base.optional import need
-from .._base.text import printable, show_bandwidth, unit_of
+from .._base.text import printable, show_bandwidth, show_seconds, unit_of
 from ..analysis import VolumeCurve
 from ..analysis import volume_curve as measured_curve
 from ..timeline.summary import Summary, summarize
@@ -154,7 +154,7 @@ def precopy(prediction: Prediction, ax: Axes | None = None) -> Axes:
     ax.set_ylim(bottom=0)
     ax.set_xlabel(SECONDS)
     ax.set_ylabel(f"memory ({unit})")
-    ends_in = f"downtime {prediction.downtime_seconds:.3g} s"
+    ends_in = f"downtime {show_seconds(prediction.downtime_seconds)}"
     ax.set_title(
         f"converges in {len(rounds)} rounds, {ends_in}"
         if prediction.converges
