@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING
 ROOT = Path(__file__).resolve().parents[1]
 
 try:
-    from bench import against, compare, library, machine, native, report
+    from bench import against, compare, library, machine, native, plot, report
+    from bench.context import Context
     from bench.patterns import KIB, LARGE, MIDDLE, SMALL
-    from bench.questions import QUESTIONS, Context
+    from bench.questions import QUESTIONS
     from bench.timing import CLOCKS, FULL, OURS, QUICK, WrongAnswerError, compared, measure
 except ImportError as error:
     sys.exit(f"{error}: the bench needs more packages, pip install '.[bench]'")
@@ -199,11 +200,10 @@ def tell(run: Run, out: Path, about: dict, quiet: machine.Quiet, variants: dict)
 
 def _draw(results: list[report.Result], file: Path) -> None:
     try:
-        from bench.plot import draw
+        plot.draw(results, file)
     except ImportError:
         print("no picture: it needs matplotlib")
         return
-    draw(results, file)
     print(file)
 
 

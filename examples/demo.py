@@ -195,7 +195,7 @@ def print_findings(workload: Workload, recorder: Recorder, console: Console) -> 
     collects = [epoch.collect_s * 1000 for epoch in epochs]
 
     console.print(LEGEND, style="dim")
-    console.print("[bold]Findings[/bold]")
+    console.print("Findings", style="bold")
     for line in (
         f"{len(epochs)} epochs; {' and '.join(dict.fromkeys(workload.checks))}",
         f"{distinct:.1f} of {total:g} MiB were dirty at some time: what is only read stays clean",
@@ -246,9 +246,9 @@ def main() -> None:
     if options.mib < 1 or not 0 < options.interval <= 10:
         parser.error("--mib must be 1 or more, --interval more than 0 and at most 10")
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
-        console = Console(highlight=False, width=100)
+        console = Console(highlight=False, markup=False, emoji=False, width=100)
     console.print(f"{options.mib} MiB of random numbers: sort, update at random, sweep")
     workload = Workload(options.mib * MIB, options.interval)
     source = choose_source(options.source, workload, console)

@@ -51,7 +51,7 @@ def get_include() -> str:
 # All is loaded when it is first asked for, even the extension module: pytest imports this package
 # for its plugin in every run.
 _load = loader(
-    __name__,
+    globals(),
     dict.fromkeys(__all__, "_core")
     | {"DirtyLog": "logs", "Geometry": "_base.geometry", "LogError": "logs", "Timeline": "timeline"}
     | {"load_ipython_extension": "jupyter"},  # which `%load_ext iovabitmap` calls

@@ -10,28 +10,22 @@ from __future__ import annotations
 
 import ast
 import math
-import mmap
-import shutil
-import tempfile
-import threading
-import time
-import weakref
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from . import DirtyLog, IOVABitmap, analysis, nbytes_for
+from . import analysis
 from ._base import html
 from ._base.intervals import union
 from ._base.optional import need
 from ._base.text import show_bytes, show_seconds
-from .analysis.series import Series, as_series
-from .logs.notebook import pictures
+from .recording.own_process import OwnRecording
 from .sources import ProcessTracker
 
 if TYPE_CHECKING:
+    from ._core import IOVABitmap
+    from .logs import DirtyLog
     from .sources import LayoutRow
 
 INTERVAL = 0.1
@@ -66,9 +60,8 @@ class Dirtied:
 
     def __init__(self, log: DirtyLog, arrays: list[ArrayPages], remark: str) -> None:
         self.log, self.arrays, self.remark = log, arrays, remark
-        series = _as_far_as_used(as_series(log))
-        self.rate = analysis.dirty_rate(series)
-        self.working_set = analysis.working_set(series)
+        self.rate = analysis.dirty_rate(log)
+        self.working_set = analysis.working_set(log)
 
     def _facts(self) -> list[tuple[str, str]]:
         rate, found = self.rate, self.working_set
@@ -98,7 +91,7 @@ class Dirtied:
     def _repr_html_(self) -> str:
         rows = self._rows()
         arrays = html.table(("array", "is", "dirty", "of"), rows) if rows else ""
-        return html.piece(self, self._facts(), arrays, *pictures(self.log))
+        return html.piece(self, self._facts(), arrays, *self.log._pictures())
 
 
 def load_ipython_extension(shell: Any) -> None:
@@ -125,11 +118,13 @@ def run_dirty(shell: Any, line: str, cell: str) -> None:
     probe = ProcessTracker.probe()
     if not probe:
         raise _usage(f"this machine cannot track writes: {probe.reason}")
-    recording = Recording(interval)
+    recording = OwnRecording(interval)
     try:
         run()
     finally:
-        found = recording.finish(shell.user_ns)
+        log, layout, remark = recording.finish()
+        arrays = written_arrays(shell.user_ns, layout, log.union())
+        found = Dirtied(log, arrays, remark)
         if name:
             shell.user_ns[name] = found.log
         display(found)
@@ -171,71 +166,6 @@ def _compiled(shell: Any, cell: str) -> Callable[[], None]:
             exec(step, shell.user_ns)
 
     return run
-
-
-# --- recording -----------------------------------------------------------------------------------
-
-
-class Recording:
-    """A log of what this process writes, from now on until `finish`."""
-
-    def __init__(self, interval: float) -> None:
-        self._tracker = ProcessTracker()
-        self._interval = interval
-        self._folder = Path(tempfile.mkdtemp(prefix="iovabitmap-"))
-        self._done = threading.Event()
-        self._remark = ""
-        geometry = self._tracker.iova, self._tracker.length, self._tracker.granularity
-        try:
-            # Shared memory, which is not tracked: marking is no write of the cell's.
-            bits = mmap.mmap(-1, nbytes_for(*geometry[1:]))
-            self._bm = IOVABitmap(*geometry, bits)
-            self._log = DirtyLog.create(
-                self._folder / "cell.parquet", *geometry, source="ProcessTracker"
-            )
-            self._tracker.start()
-        except BaseException:
-            shutil.rmtree(self._folder)
-            raise
-        self._last = time.monotonic_ns()
-        self._thread = threading.Thread(target=self._run, name="iovabitmap %%dirty", daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            while not self._done.wait(self._interval):
-                self._look()
-            self._look()  # by this thread too: another would write memory of its own first
-        except Exception as error:  # of a thread nobody sees it
-            self._remark = f"the recording ended early: {error}"
-
-    def _look(self) -> None:
-        self._tracker.collect(self._bm)
-        now = time.monotonic_ns()
-        self._log.append(self._bm, self._last, now)
-        self._bm.reset()
-        self._last = now
-
-    def finish(self, names: Mapping[str, Any]) -> Dirtied:
-        """Ends it with a last look: what was dirtied, and which arrays of `names`."""
-        self._done.set()
-        self._thread.join()
-        try:
-            layout = self._tracker.layout()
-            self._log.note("layout", [list(row) for row in layout])
-        finally:
-            self._tracker.stop()
-        self._log.close()
-        log = DirtyLog.open(self._log.path)
-        weakref.finalize(log, shutil.rmtree, self._folder, ignore_errors=True)
-        return Dirtied(log, written_arrays(names, layout, log.union()), self._remark)
-
-
-def _as_far_as_used(series: Series) -> Series:
-    """The same epochs without the end of the range that was never dirty: an analysis takes memory
-    for each page of the range."""
-    pages = max((int(epoch.runs[-1].sum()) for epoch in series if len(epoch.runs)), default=1)
-    return Series(series.iova, pages * series.page_size, series.page_size, list(series))
 
 
 # --- arrays --------------------------------------------------------------------------------------

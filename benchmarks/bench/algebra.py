@@ -15,8 +15,8 @@ from .timing import Bar, Candidate, Case
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from .context import Context
     from .library import Library
-    from .questions import Context
 
 ONE, OTHER = Pattern(0.01), Pattern(0.05, 16)
 TEXT = "0.8 of the bandwidth that the operation needs"

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from .context import Context
     from .library import Library
-    from .questions import Context
 
     Words = NDArray[np.uint64]
 

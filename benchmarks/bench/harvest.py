@@ -14,8 +14,8 @@ from .timing import Bar, Candidate, Case
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from .context import Context
     from .library import Library
-    from .questions import Context
 
 EXCLUSIVE = tuple(Pattern(density) for density in (0.001, 0.01, 0.05, 0.5))
 RANGES = "iovabitmap ranges"

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from .context import Context
     from .library import Library
-    from .questions import Context
 
 CALLS = 4096
 

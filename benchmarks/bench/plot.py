@@ -4,11 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import matplotlib as mpl
-
-mpl.use("Agg")
-import matplotlib.pyplot as plt
-
 from .report import MET, Result
 from .timing import fastest
 
@@ -28,6 +23,12 @@ TOOLS = {
 
 
 def draw(results: list[Result], file: Path) -> None:
+    """Draws it to a file. ImportError without matplotlib, which nothing else of the bench needs."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
     verdicts = [
         verdict for result in results for verdict in result.verdicts if verdict.value is not None
     ]

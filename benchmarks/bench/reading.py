@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from .context import Context
     from .library import Library
-    from .questions import Context
 
 BINS = 512
 OUT = "iovabitmap out"

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from .context import Context
     from .library import Library
-    from .questions import Context
 
 HUGE = 1 << 50  # bytes of IOVA: 32 GiB of bitmap at 4 KiB
 DIRTY = 10_000

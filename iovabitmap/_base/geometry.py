@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 
 class Geometry(NamedTuple):
@@ -35,3 +35,19 @@ class Geometry(NamedTuple):
 
     def __repr__(self) -> str:
         return f"Geometry(iova={self.iova:#x}, length={self.length:#x}, page_size={self.page_size})"
+
+
+class HasGeometry(Protocol):
+    """A `Geometry`, or a bitmap, a log: what has its three numbers."""
+
+    @property
+    def iova(self) -> int: ...
+    @property
+    def length(self) -> int: ...
+    @property
+    def page_size(self) -> int: ...
+
+
+def geometry_of(thing: HasGeometry) -> Geometry:
+    """The three numbers of a bitmap, or a log, as a value."""
+    return Geometry(thing.iova, thing.length, thing.page_size)

@@ -13,6 +13,8 @@ from functools import wraps
 from html import escape
 from typing import TypeVar
 
+from .text import printable
+
 Shown = TypeVar("Shown")
 Fact = tuple[str, str]
 
@@ -69,7 +71,8 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _text(text: str) -> str:
-    """Escaped, and of a bounded length."""
+    """Printable, escaped, and of a bounded length."""
+    text = printable(text)
     return escape(text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + "\u2026")
 
 

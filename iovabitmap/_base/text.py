@@ -46,3 +46,15 @@ def show_count(number: int, what: str) -> str:
 def show_bandwidth(bytes_per_s: float) -> str:
     """A network's bandwidth, in decimal bits as those are counted: "10 Gbit/s"."""
     return f"{bytes_per_s * 8 / 1e9:.4g} Gbit/s"
+
+
+def printable(text: str) -> str:
+    """A text that others wrote, on one line and without what a terminal would obey: characters that
+    are not printable, and bytes that are not UTF-8, as Python writes them.
+
+    >>> print(printable("a[/b]\\x1b[31m"))
+    a[/b]\\x1b[31m
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -19,16 +19,15 @@ from .precopy import (
 )
 from .rates import (
     DirtyRate,
-    WorkingSet,
     amplification,
     dirty_rate,
     expected_amplification,
     hot_ranges,
     reuse,
     sampling_error,
-    working_set,
 )
 from .units import GIB, KIB, MIB, gbit_per_s, mbit_per_s, mib_per_s
+from .working_sets import WorkingSet, working_set
 
 __all__ = [
     "GIB",

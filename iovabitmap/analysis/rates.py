@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from .._base import html
 from .._base.optional import need
-from .._base.text import show_bandwidth, show_bytes, show_count, show_seconds
+from .._base.text import show_bytes, show_count, show_seconds
 from .series import Interval, Runs, Series, Source, as_series, joined, pages_of
 from .units import GIB, MIB
 
@@ -110,7 +110,7 @@ def union_runs(epochs: Iterable[Interval]) -> Runs:
     return joined(np.concatenate(parts)) if parts else np.empty((0, 2), np.int64)
 
 
-def _rows(runs: Runs, series: Series) -> NDArray[np.uint64]:
+def rows_of(runs: Runs, series: Series) -> NDArray[np.uint64]:
     """Runs as rows (iova, length), the last one cut at the end of the range."""
     rows = runs.astype(np.uint64) * np.uint64(series.page_size)
     if len(rows):
@@ -136,10 +136,10 @@ def hot_ranges(
     `at_least` is above 0 and at most 1: 0.5 is half of all epochs.
     """
     series = as_series(log, i, j)
-    return _rows(_hot_runs(series, at_least), series)
+    return rows_of(hot_runs(series, at_least), series)
 
 
-def _hot_runs(series: Series, at_least: float) -> Runs:
+def hot_runs(series: Series, at_least: float) -> Runs:
     if not 0 < at_least <= 1:
         raise ValueError(f"at_least must be above 0 and at most 1, not {at_least}")
     hot = dirty_counts(series) >= math.ceil(at_least * len(series) - 1e-9)
@@ -231,63 +231,3 @@ def sampling_error(p: float, n: int) -> float:
     if not 0 < p <= 1 or n < 1:
         raise ValueError(f"p must be above 0 and at most 1 and n at least 1, not {p} and {n}")
     return math.sqrt((1 - p) / (n * p))
-
-
-@dataclass(frozen=True)
-class WorkingSet:
-    """Three answers to "how much memory does it work with", in bytes.
-
-    `union`: of all pages dirtied in the window. `hot`: of the pages dirty in at least `at_least` of
-    its epochs. `plateau`: what a pre-copy over `bandwidth` bytes per second would have left again
-    and again, however long it goes on (0: it would end).
-    """
-
-    union: int
-    hot: int
-    plateau: float
-    at_least: float
-    bandwidth: float
-    seconds: float
-
-    def __repr__(self) -> str:
-        return (
-            f"WorkingSet(union {show_bytes(self.union)}, hot {show_bytes(self.hot)}, plateau "
-            f"{show_bytes(self.plateau)}, within {show_seconds(self.seconds)})"
-        )
-
-    @html.never_raising
-    def _repr_html_(self) -> str:
-        left = f"left by a pre-copy at {show_bandwidth(self.bandwidth)}"
-        facts = [
-            ("union", show_bytes(self.union)),
-            (f"hot, dirty in {100 * self.at_least:.3g} % of epochs", show_bytes(self.hot)),
-            (left, show_bytes(self.plateau)),
-            ("within", show_seconds(self.seconds)),
-        ]
-        return html.piece(self, facts)
-
-
-def working_set(
-    log: Source,
-    i: int | None = None,
-    j: int | None = None,
-    *,
-    at_least: float = 0.5,
-    bandwidth: float = 1.25e9,
-) -> WorkingSet:
-    """The working set of the epochs i <= n < j in three forms: see `WorkingSet`.
-
-    `bandwidth` is in bytes per second, 10 Gbit/s by default.
-    """
-    from .curves import volume_curve
-    from .precopy import plateau
-
-    series = as_series(log, i, j)
-    return WorkingSet(
-        union=int(_rows(union_runs(series), series)[:, 1].sum()),
-        hot=int(_rows(_hot_runs(series, at_least), series)[:, 1].sum()),
-        plateau=plateau(volume_curve(series), bandwidth=bandwidth),
-        at_least=at_least,
-        bandwidth=bandwidth,
-        seconds=series.seconds,
-    )

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from .._base.geometry import Geometry, geometry_of
 from .._base.interval_arrays import union
 
 if TYPE_CHECKING:
-    from iovabitmap import IOVABitmap
+    from .._core import IOVABitmap
 
 Timed: TypeAlias = "tuple[IOVABitmap, int, int]"
 Source: TypeAlias = "Series | Iterable[Timed] | Any"  # Any: a DirtyLog, which need not be loaded
@@ -52,7 +53,7 @@ class Series(Sequence[Interval]):
 
     @property
     def npages(self) -> int:
-        return (self.length - 1) // self.page_size + 1
+        return geometry_of(self).npages
 
     @property
     def seconds(self) -> float:
@@ -123,10 +124,10 @@ def _of_log(log: Any, i: int | None, j: int | None) -> Series:
 
 
 def _of_bitmaps(source: Iterable[Timed]) -> Series:
-    geometry: tuple[int, int, int] | None = None
+    geometry: Geometry | None = None
     epochs = []
     for number, (bm, t_start_ns, t_end_ns) in enumerate(source):
-        found = (bm.iova, bm.length, bm.page_size)
+        found = geometry_of(bm)
         if geometry is not None and found != geometry:
             raise ValueError(f"epoch {number} has the geometry {found}, the first one {geometry}")
         geometry = found

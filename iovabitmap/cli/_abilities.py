@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from iovabitmap import sources
 from iovabitmap.sources import Probe
-from iovabitmap.sources._probe import probed
+from iovabitmap.sources.probe import probed
 from iovabitmap.uapi import pagemap, userfaultfd
-from iovabitmap.uapi._calls import io
+from iovabitmap.uapi.calls import io
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from . import commands
+from ._output import warn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,9 +47,9 @@ def run(arguments: Sequence[str] | None) -> int:
         error.show()
         return FAILED
     except (click.Abort, KeyboardInterrupt):
-        click.echo("iovabitmap: interrupted", err=True)
+        warn("interrupted")
         return INTERRUPTED
     except (OSError, ValueError, ImportError, NotImplementedError, MemoryError) as error:
-        click.echo(f"iovabitmap: {str(error) or type(error).__name__}", err=True)
+        warn(str(error) or type(error).__name__)
         return FAILED
     return result if isinstance(result, int) else 0

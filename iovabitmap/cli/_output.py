@@ -7,7 +7,7 @@ progress only where that is a terminal.
 from __future__ import annotations
 
 import json
-import math
+import os
 import shutil
 import sys
 import time
@@ -17,20 +17,33 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from iovabitmap._base.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 BAR = " ▏▎▍▌▋▊▉█"
 SHADES = " ░▒▓█"
-UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 
 def console() -> Console:
-    """Where answers for people go. Colours and width are those of the terminal."""
-    return Console(highlight=False, soft_wrap=True)
+    """Where answers for people go. Colours and width are those of the terminal.
+
+    A str is printed as it is, since nothing in it is markup; `written` makes what has a style, or
+    was written by others.
+    """
+    return Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+
+def written(text: str, style: str = "") -> Text:
+    """What others wrote, as it is and printable: a path, a command, the name of a process or of
+    memory, an error. Of any text, the one way to give it a style."""
+    return Text(printable(text), style)
 
 
 def print_json(document: Any) -> None:
@@ -40,13 +53,18 @@ def print_json(document: Any) -> None:
 
 def warn(text: str) -> None:
     """Says something to whoever runs the command."""
-    click.echo(f"iovabitmap: {text}", err=True)
+    click.echo("\n".join(map(printable, f"iovabitmap: {text}".split("\n"))), err=True)
+
+
+def print_path(path: Path) -> None:
+    """Prints where a result is, for programs: byte by byte, whatever the name is."""
+    click.echo(os.fsencode(path))
 
 
 @contextmanager
 def progress(text: str, total: int | None) -> Iterator[Callable[[int], None]]:
     """A bar while the block runs: call what it gives with the number of epochs done."""
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn()
     with Progress(
         *columns,
         TimeRemainingColumn(),
@@ -103,19 +121,3 @@ def shade(part: float) -> str:
         return SHADES[0]
     steps = len(SHADES) - 1
     return SHADES[min(1 + int(part**0.5 * steps), steps)]  # a root, so that a little is seen
-
-
-def size_text(nbytes: float) -> str:
-    """A number of bytes for people: 1.5 MiB."""
-    if nbytes < 1024:
-        return f"{nbytes:.0f} B"
-    step = min(int(math.log2(nbytes)) // 10, len(UNITS) - 1)
-    return f"{nbytes / 1024**step:.1f} {UNITS[step]}"
-
-
-def time_text(seconds: float) -> str:
-    """A length of time for people: 100 ms."""
-    for unit, factor in (("s", 1.0), ("ms", 1e3), ("us", 1e6)):
-        if seconds * factor >= 1:
-            return f"{seconds * factor:.4g} {unit}"
-    return f"{seconds * 1e9:.0f} ns"

@@ -11,10 +11,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-import iovabitmap as ib
 from iovabitmap._base.interval_arrays import intersect, rows_of, subtract
+from iovabitmap._base.text import show_bytes
+from iovabitmap._core import IOVABitmap
 from iovabitmap.sources import SnapshotDiff, SoftDirty
-from iovabitmap.sources._maps import Mapping, of_process
+from iovabitmap.sources.maps import Mapping, of_process
 
 if TYPE_CHECKING:
     from iovabitmap.sources import CommandTracker
@@ -49,7 +50,7 @@ class SourceWatch:
         self._source = source
         self.page_size = source.granularity
         self.remarks: list[str] = []
-        self._bm = ib.IOVABitmap(source.iova, source.length, source.granularity)
+        self._bm = IOVABitmap(source.iova, source.length, source.granularity)
 
     def look(self) -> list[Written]:
         if self._source.collect(self._bm) == 0:
@@ -81,7 +82,7 @@ class CopyWatch:
     def look(self) -> list[Written]:
         found = []
         for span, copy in list(self._copies.items()):
-            with ib.IOVABitmap(0, copy.length, self.page_size) as bm:
+            with IOVABitmap(0, copy.length, self.page_size) as bm:
                 try:
                     pages = copy.collect(bm)
                 except OSError:  # it went, in part or as a whole
@@ -109,7 +110,7 @@ class CopyWatch:
         left = [end - start for start, end in new if not self._copy(start, end)]
         self.remarks = ["by comparing copies: a rewrite of equal content is not seen"]
         if left:
-            self.remarks.append(f"not looked at: {len(left)} mappings, {sum(left) >> 20} MiB")
+            self.remarks.append(f"not looked at: {len(left)} mappings, {show_bytes(sum(left))}")
 
     def _copy(self, start: int, end: int) -> bool:
         """Whether there is room for it, and it can be read."""

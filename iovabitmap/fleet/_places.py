@@ -14,9 +14,10 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from .._base.optional import need
+from .._base.paths import StrPath
 from ..logs import DirtyLog
-from ..logs._errors import StrPath, blaming
-from ..logs._journal import FILE_NAME
+from ..logs.errors import blaming
+from ..logs.storage.journal import FILE_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

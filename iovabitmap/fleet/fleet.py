@@ -20,7 +20,7 @@ from ._places import Place
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ..logs._errors import StrPath
+    from .._base.paths import StrPath
     from ._questions import Question, Row
 
 

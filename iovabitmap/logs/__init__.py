@@ -7,7 +7,7 @@ and Dask read without this package. `import_log` makes logs of what other progra
 Needs pyarrow: pip install 'iovabitmap[logs]'.
 """
 
-from ._errors import LogError
+from .errors import LogError
 from .importers import FORMATS, import_log
 from .log import DirtyLog
 

@@ -13,7 +13,7 @@ from ..timeline.epoch import write_words
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ._errors import StrPath
+    from .._base.paths import StrPath
     from .log import DirtyLog
 
 
@@ -35,7 +35,12 @@ def write_csv(
     i, j, _ = epochs.indices(len(log))
     schema = pa.schema([(name, pa.int64()) for name in ("epoch", "t_start_ns", "t_end_ns")])
     schema = schema.append(pa.field("iova", pa.uint64())).append(pa.field("length", pa.uint64()))
-    with _new_file(path) as part, csv.CSVWriter(part, schema) as writer:
+    # Opened here: pyarrow takes no name that is not UTF-8.
+    with (
+        _new_file(path) as part,
+        part.open("wb") as file,
+        csv.CSVWriter(file, schema) as writer,
+    ):
         for block in log._epochs.blocks(i, j):
             writer.write_table(pa.table(list(block), schema=schema))
             if progress is not None:

@@ -9,20 +9,20 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-import iovabitmap as ib
-
-from .._base.geometry import Geometry
+from .._base import html
+from .._base.geometry import Geometry, geometry_of
 from .._base.times import nanoseconds
-from ..timeline import Timeline
-from . import _parquet, notebook
-from ._blocks import BLOCK_ROWS, page_runs
-from ._epochs import Epochs
-from ._errors import LogError
-from ._journal import Journal
-from ._layout import regions
-from ._meta import Meta
-from ._parquet import ParquetLog
-from ._replace import aside, replace_folder, sync_folder
+from .._core import IOVABitmap
+from ..timeline import Timeline, notebook
+from .epochs import Epochs
+from .errors import LogError
+from .layout import regions
+from .storage import parquet
+from .storage.blocks import BLOCK_ROWS, page_runs
+from .storage.journal import Journal
+from .storage.meta import Meta
+from .storage.parquet import ParquetLog
+from .storage.replace import aside, replace_folder, sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -30,11 +30,12 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from .._base.paths import StrPath
     from ..timeline import Region
     from ..timeline.rows import Addresses
-    from ._errors import StrPath
 
 MAX_TIME = 2**63
+SHOWN_ROWS = 1 << 19  # a larger log is not read to be shown in a notebook
 
 
 class DirtyLog(Timeline):
@@ -180,7 +181,7 @@ class DirtyLog(Timeline):
 
     # --- writing ------------------------------------------------------------------------------
 
-    def append(self, bm: ib.IOVABitmap, t_start_ns: int, t_end_ns: int) -> None:
+    def append(self, bm: IOVABitmap, t_start_ns: int, t_end_ns: int) -> None:
         """Adds an epoch: the dirty ranges of `bm`, whose geometry is the log's.
 
         When this returns, a kill of the process cannot lose the epoch. After an exception (a full
@@ -192,9 +193,9 @@ class DirtyLog(Timeline):
             For another geometry; where `t_end_ns` is before `t_start_ns`, or that before the start
             of the epoch before; for a log that is not being written.
         """
-        mine, other = self._meta.geometry, (bm.iova, bm.length, bm.page_size)
+        mine, other = self.geometry, geometry_of(bm)
         if mine != other:
-            raise ValueError(f"the log is of (iova, length, page_size) {mine}, the bitmap {other}")
+            raise ValueError(f"the log is of {mine}, the bitmap of {other}")
         self._append(bm.iter_ranges(batch=BLOCK_ROWS), t_start_ns, t_end_ns)
 
     def append_ranges(self, ranges: npt.ArrayLike, t_start_ns: int, t_end_ns: int) -> None:
@@ -242,7 +243,7 @@ class DirtyLog(Timeline):
         journal = self._file
         finished = self.path.with_name(self.path.name + ".closing")
         try:
-            _parquet.write(finished, journal.meta, journal.blocks(0, len(journal)), progress)
+            parquet.write(finished, journal.meta, journal.blocks(0, len(journal)), progress)
             folder = journal.path
             if folder == self.path:
                 replace_folder(folder, finished)
@@ -278,7 +279,7 @@ class DirtyLog(Timeline):
                 if not self.unfinished
                 else self._meta.noting("unfinished", self.unfinished)
             )
-            _parquet.write(part, meta, self._epochs.blocks(0, len(self)), progress)
+            parquet.write(part, meta, self._epochs.blocks(0, len(self)), progress)
             part.rename(path)
         except BaseException:
             part.unlink(missing_ok=True)
@@ -357,5 +358,18 @@ class DirtyLog(Timeline):
         end = self.iova + self.length
         return f"<DirtyLog {self.path} {self.iova:#x}-{end:#x}, {len(self)} epochs, {state}>"
 
+    @html.never_raising
     def _repr_html_(self) -> str:
-        return notebook.shown(self)
+        facts = [
+            ("file", str(self.path)),
+            *notebook.facts(self),
+            ("source", self.source),
+            ("unfinished", self.unfinished),
+            ("state", "closed" if self._epochs.closed else ""),
+        ]
+        drawn = [] if self._epochs.closed else self._pictures()
+        return html.piece(self, [fact for fact in facts if fact[1]], *drawn)
+
+    def _pictures(self) -> list[str]:
+        small = self._nrows is not None and self._nrows <= SHOWN_ROWS
+        return super()._pictures() if small else []

@@ -9,8 +9,8 @@ range back to memory.
 from ._address_space import Untracked
 from ._layout import LayoutRow
 from ._placement import GuestRam
-from ._probe import Probe
 from .command_tracker import CommandTracker
+from .probe import Probe
 from .process_tracker import ProcessTracker
 from .snapshot_diff import SnapshotDiff
 from .soft_dirty import SoftDirty

@@ -20,15 +20,15 @@ import numpy as np
 from .._base.interval_arrays import intersect, rows_of, subtract
 from ..uapi import pagemap as pm
 from ..uapi import userfaultfd as uffd
-from . import _maps
+from . import maps
 from ._layout import LayoutRow
 from ._placement import NoRoomError
 
 if TYPE_CHECKING:
     from .._base.interval_arrays import Rows
     from .._core import IOVABitmap
-    from ._maps import Mapping
     from ._placement import Placement
+    from .maps import Mapping
 
 _POPULATED = pm.PAGE_IS_PRESENT | pm.PAGE_IS_SWAPPED
 _WRITTEN = pm.PAGE_IS_WPALLOWED | pm.PAGE_IS_WRITTEN
@@ -66,7 +66,7 @@ class AddressSpace:
     def __init__(self, key: int, pid: int, fds: tuple[int, int, int], placement: Placement) -> None:
         self.pid = pid
         self._key = key
-        self._uffd, self._pagemap, self._maps = self._fds = fds
+        self._uffd, self._pagemap, self.maps = self._fds = fds
         self._placement = placement
         self._text = b""
         self._areas: list[_Area] = []
@@ -220,15 +220,15 @@ class AddressSpace:
 
     def _look(self) -> None:
         """Which mappings there are now. OSError ESRCH where the memory is gone: exit, or exec."""
-        text = _maps.read(self._maps)
+        text = maps.read(self.maps)
         if not text:
             raise ProcessLookupError(errno.ESRCH, f"the memory of process {self.pid} is gone")
         if text == self._text:
             return
         self._text = text
         self._areas, self._unplaced = [], []
-        folders = _maps.hugetlb_folders()
-        for mapping in _maps.parse(text.decode(errors="surrogateescape")):
+        folders = maps.hugetlb_folders()
+        for mapping in maps.parse(text.decode(errors="surrogateescape")):
             if self._placement.wants(mapping):
                 self._add(mapping, mapping.is_hugetlb(folders))
 

@@ -6,7 +6,7 @@ import mmap
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from ._maps import Mapping
+    from .maps import Mapping
 
 _CHUNK = 2 << 20
 

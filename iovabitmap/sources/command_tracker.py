@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ._address_space import AddressSpace, Untracked
-from ._maps import thread_stacks
 from ._placement import Packed
 from ._preloaded import Reception, library
-from ._probe import Probe, probed
 from ._processes import command_of, descendants, why_not_preloadable, why_not_preloaded
 from ._source import Source
+from .maps import thread_stacks
+from .probe import Probe, probed
 from .process_tracker import DEFAULT_LENGTH, ProcessTracker, named
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from .. import _core
 from ..uapi import userfaultfd as uffd
-from . import _maps
+from . import maps
 from ._address_space import AddressSpace, Untracked
 from ._placement import Packed
-from ._probe import Probe, probed
 from ._source import Source
+from .probe import Probe, probed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -136,7 +136,7 @@ def _named(row: LayoutRow, stacks: dict[int, int]) -> LayoutRow:
 
 def _stack_pointers() -> dict[int, int]:
     """Of this process's threads: those that wait tell it, and Python's have their own."""
-    pointers = _maps.thread_stacks("self")
+    pointers = maps.thread_stacks("self")
     for thread in threading.enumerate():
         if thread.native_id is not None and thread.native_id != os.getpid() and thread.ident:
             pointers.setdefault(thread.native_id, thread.ident)  # glibc: at the stack's top

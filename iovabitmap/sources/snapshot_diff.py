@@ -10,8 +10,8 @@ import numpy as np
 
 from .. import _core
 from ._layout import LayoutRow
-from ._probe import Probe
 from ._source import Source
+from .probe import Probe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

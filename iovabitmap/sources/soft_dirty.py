@@ -14,11 +14,11 @@ import numpy as np
 
 from .. import _core
 from .._base.interval_arrays import intersect, rows_of
-from . import _maps
+from . import maps
 from ._layout import LayoutRow
 from ._placement import NoRoomError, Packed, Piece
-from ._probe import Probe, probed
 from ._source import Source
+from .probe import Probe, probed
 from .process_tracker import DEFAULT_LENGTH
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from .._base.interval_arrays import Rows
-    from ._maps import Mapping
+    from .maps import Mapping
 
 _CLEAR_SOFT_DIRTY = b"4"
 _ENTRY_NBYTES = 8
@@ -120,7 +120,7 @@ class SoftDirty(Source):
         """What is tracked now, and where it lies."""
         found = []
         self._no_room = []
-        for mapping in _maps.of_process(self.pid):
+        for mapping in maps.of_process(self.pid):
             if not self._placement.wants(mapping):
                 continue
             try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from .. import _core
 from ._layout import LayoutRow
 from ._page_size import page_size_at
-from ._probe import Probe, probed
+from .probe import Probe, probed
 
 if TYPE_CHECKING:
     from types import TracebackType

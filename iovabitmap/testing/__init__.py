@@ -23,7 +23,7 @@ __all__ = ["DirtyTrackerMachine", "Report", "assert_ranges", "strategies", "veri
 # All is loaded when it is first asked for: pytest imports the plugin beside this in every run, and
 # not everyone has hypothesis.
 _load = loader(
-    __name__,
+    globals(),
     {
         "DirtyTrackerMachine": "_machine",
         "Report": "_dirty_log",

@@ -99,14 +99,9 @@ class DirtyTrackerMachine(RuleBasedStateMachine):
     still fails, as far as hypothesis finds it; its message names the step, the pages that are
     missing and those too many. Names that begin with `_machine` are the machine's own.
 
-    Methods
-    -------
-    start(iova, length, page_size), write(iova, length)
-        A tracker needs both.
-    read(), read_and_clear()
-        One of them at least.
-    read_range(iova, length), merge(ranges), stop()
-        May be left out, and what they are needed for is then not tested.
+    A tracker needs ``start(iova, length, page_size)`` and ``write(iova, length)``, and at least one
+    of ``read()`` and ``read_and_clear()``. ``read_range(iova, length)``, ``merge(ranges)`` and
+    ``stop()`` may be left out, and what they are needed for is then not tested.
 
     An answer is an `IOVABitmap`, an (n, 2) array or a list of (iova, length), in any order; rows
     stand for the pages that they touch. Pages are counted from `iova`, which need not be a multiple

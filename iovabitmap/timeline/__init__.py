@@ -2,7 +2,7 @@
 
 from .axis import Axis
 from .epoch import Epoch
-from .memory import Dirtied, Memory, Region
+from .regions import Dirtied, Memory, Region
 from .rows import Rows, Store
 from .summary import Summary
 from .timeline import Timeline

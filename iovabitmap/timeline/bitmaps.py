@@ -12,13 +12,13 @@ from .._base.times import nanoseconds
 from .rows import Rows, Times, join, of
 
 if TYPE_CHECKING:
-    import iovabitmap as ib
+    from .._core import IOVABitmap
 
 
 class Bitmaps:
     """A Store of bitmaps, or of rows (bitmap, t_start_ns, t_end_ns)."""
 
-    def __init__(self, items: Iterable[ib.IOVABitmap | tuple[ib.IOVABitmap, int, int]]) -> None:
+    def __init__(self, items: Iterable[IOVABitmap | tuple[IOVABitmap, int, int]]) -> None:
         self._epochs: list[Rows] = []
         times: list[tuple[int, int]] = []
         for number, item in enumerate(items):
@@ -35,7 +35,7 @@ class Bitmaps:
             starts, ends = np.array(times, np.int64).T
             self._times = starts, ends
 
-    def _add(self, number: int, bm: ib.IOVABitmap) -> None:
+    def _add(self, number: int, bm: IOVABitmap) -> None:
         geometry = Geometry(bm.iova, bm.length, bm.page_size)
         if number == 0:
             self.geometry = geometry

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, TypeAlias
+from typing import TYPE_CHECKING, BinaryIO
 
+from .._base.paths import StrPath
 from . import rows
 from .rows import Addresses
 
 if TYPE_CHECKING:
-    import iovabitmap as ib
-
-    from .timeline import Timeline
-
-StrPath: TypeAlias = "str | os.PathLike[str]"
+    from .._core import IOVABitmap
+    from .readable import Readable
 
 
 class Epoch:
@@ -38,7 +35,7 @@ class Epoch:
     [[4096, 12288], [24576, 4096]]
     """
 
-    def __init__(self, timeline: Timeline, index: int) -> None:
+    def __init__(self, timeline: Readable, index: int) -> None:
         self._timeline = timeline
         self.index = index
 
@@ -74,9 +71,9 @@ class Epoch:
         tl = self._timeline
         return rows.count(self._rows(), tl.page_size, tl.iova)
 
-    def bitmap(self) -> ib.IOVABitmap:
+    def bitmap(self) -> IOVABitmap:
         """A bitmap of the Timeline's geometry in which these ranges are dirty."""
-        return self._timeline[self.index : self.index + 1].union()
+        return self._timeline._union(self.index, self.index + 1)
 
     def to_raw(self, path: StrPath) -> None:
         """Writes the bitmap as VFIO and KVM have it: 64-bit little-endian words, bit n of the
@@ -91,7 +88,7 @@ class Epoch:
         return f"<Epoch {self.index}{when}>"
 
 
-def write_words(bm: ib.IOVABitmap, file: BinaryIO) -> None:
+def write_words(bm: IOVABitmap, file: BinaryIO) -> None:
     """Writes a bitmap as whole 64-bit words."""
     bm.view().tofile(file)
     file.write(bytes(-bm.nbytes % 8))

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     import pyarrow
     import xarray
 
-    from .timeline import Timeline
+    from .readable import Readable
 
 COLUMNS = ("epoch", "t_start_ns", "t_end_ns", "iova", "length")
 
 
-def _times_of(tl: Timeline, epoch: Any) -> tuple[Any, Any]:
+def _times_of(tl: Readable, epoch: Any) -> tuple[Any, Any]:
     """Starts and ends by epoch; (None, None) if unknown."""
     if not tl.has_times:
         return None, None
@@ -29,11 +29,11 @@ def _times_of(tl: Timeline, epoch: Any) -> tuple[Any, Any]:
     return starts[epoch], ends[epoch]
 
 
-def _stored(tl: Timeline) -> Iterator[rows.Rows]:
+def _stored(tl: Readable) -> Iterator[rows.Rows]:
     return rows.with_clean(tl.blocks(), len(tl), tl.iova)
 
 
-def reader(tl: Timeline) -> pyarrow.RecordBatchReader:
+def reader(tl: Readable) -> pyarrow.RecordBatchReader:
     """The rows as record batches, a block each; addresses are not copied."""
     pa = need("pyarrow")
     kinds = [pa.int64()] * 3 + [pa.uint64()] * 2
@@ -55,7 +55,7 @@ def reader(tl: Timeline) -> pyarrow.RecordBatchReader:
     return pa.RecordBatchReader.from_batches(schema, batches())
 
 
-def to_pandas(tl: Timeline) -> pandas.DataFrame:
+def to_pandas(tl: Readable) -> pandas.DataFrame:
     pd = need("pandas")
     block = rows.join(_stored(tl))
     starts, ends = _times_of(tl, block.epoch)
@@ -65,7 +65,7 @@ def to_pandas(tl: Timeline) -> pandas.DataFrame:
     return pd.DataFrame(dict(zip(COLUMNS, columns, strict=True)))
 
 
-def epochs(tl: Timeline) -> pandas.DataFrame:
+def epochs(tl: Readable) -> pandas.DataFrame:
     pd = need("pandas")
     counts = np.zeros((2, len(tl)), np.int64)  # dirty; dirty again
     before = rows.none()
@@ -97,7 +97,7 @@ def epochs(tl: Timeline) -> pandas.DataFrame:
     ).rename_axis("epoch")
 
 
-def to_xarray(tl: Timeline, bins: int) -> xarray.DataArray:
+def to_xarray(tl: Readable, bins: int) -> xarray.DataArray:
     xr = need("xarray")
     axis = Axis(tl.union_ranges())
     edges = axis.edges(bins) if axis.size else np.zeros(1, np.uint64)

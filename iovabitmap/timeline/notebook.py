@@ -9,19 +9,13 @@ from .._base import html
 from .._base.text import show_bytes, show_count, show_seconds
 
 if TYPE_CHECKING:
-    from .timeline import Timeline
+    from .readable import Readable
 
 SCAN_EPOCHS = 20_000  # a longer Timeline is not read to be shown
 ROWS = 12
 
 
-@html.never_raising
-def shown(tl: Timeline) -> str:
-    """A Timeline: where it is, and, if reading it is quick, a map and the rate."""
-    return html.piece(tl, facts(tl), *pictures(tl))
-
-
-def facts(tl: Timeline) -> list[tuple[str, str]]:
+def facts(tl: Readable) -> list[tuple[str, str]]:
     """Its size, as names and values."""
     end = tl.geometry.end
     return [
@@ -30,7 +24,7 @@ def facts(tl: Timeline) -> list[tuple[str, str]]:
     ]
 
 
-def pictures(tl: Timeline) -> list[str]:
+def pictures(tl: Readable) -> list[str]:
     """A map of the Timeline and the rate below it, with what they are of; none if nothing is dirty
     or there are very many epochs."""
     if not 0 < len(tl) <= SCAN_EPOCHS:

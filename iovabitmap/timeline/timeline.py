@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
 
-import iovabitmap as ib
-
+from .._base import html
 from .._base.geometry import Geometry
 from .._base.times import nanoseconds
+from .._core import IOVABitmap, IOVARangeError
 from . import export, notebook, rows
 from .axis import Axis
 from .bitmaps import Bitmaps
+from .by_memory import by_memory
 from .epoch import Epoch
-from .memory import Dirtied, Memory, Region, by_memory
+from .regions import Dirtied, Memory, Region
 from .rows import Addresses, Ints, Rows, Store
 from .summary import Summary, summarize
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     import pyarrow
     import xarray
 
-Timed: TypeAlias = "tuple[ib.IOVABitmap, int, int]"
+Timed: TypeAlias = "tuple[IOVABitmap, int, int]"
 
 
 class Timeline(Sequence[Epoch]):
@@ -66,7 +67,7 @@ class Timeline(Sequence[Epoch]):
 
     @classmethod
     def of(
-        cls, source: Timeline | ib.IOVABitmap | Iterable[ib.IOVABitmap | Timed], **about: Any
+        cls, source: Timeline | IOVABitmap | Iterable[IOVABitmap | Timed], **about: Any
     ) -> Timeline:
         """A Timeline of what can be one.
 
@@ -89,7 +90,7 @@ class Timeline(Sequence[Epoch]):
         """
         if isinstance(source, Timeline):
             return source
-        store = Bitmaps([source] if isinstance(source, ib.IOVABitmap) else source)
+        store = Bitmaps([source] if isinstance(source, IOVABitmap) else source)
         return Timeline(store, store.geometry, **about)
 
     def _view(self, **changed: Any) -> Timeline:
@@ -209,13 +210,13 @@ class Timeline(Sequence[Epoch]):
 
         Raises
         ------
-        ib.IOVARangeError
+        IOVARangeError
             For a part that is empty or does not lie inside.
         """
         start, size = operator.index(iova), operator.index(length)
         base, end, page_size = self.iova, self.geometry.end, self.page_size
         if size < 1 or start < base or start + size > end:
-            raise ib.IOVARangeError(f"{size} bytes from {start:#x} are not in {base:#x}-{end:#x}")
+            raise IOVARangeError(f"{size} bytes from {start:#x} are not in {base:#x}-{end:#x}")
         part = Geometry(*self._pages(start, size), page_size)
         layout = [row for row in self.layout if row.iova < part.end and _end(row) > part.iova]
         return self._of_areas(
@@ -275,7 +276,7 @@ class Timeline(Sequence[Epoch]):
         """
         return rows.union(self.blocks())
 
-    def union(self) -> ib.IOVABitmap:
+    def union(self) -> IOVABitmap:
         """A bitmap of the pages that were dirty in any epoch.
 
         Raises
@@ -284,14 +285,17 @@ class Timeline(Sequence[Epoch]):
             If there is not enough memory for a bitmap of this geometry: `union_ranges` needs it
             for what is dirty only. Of a log, LogError: its geometry may be forged.
         """
+        return self._union(0, len(self))
+
+    def _union(self, i: int, j: int) -> IOVABitmap:
         bm = self._new_bitmap()
-        for block in self.blocks():
+        for block in self._blocks(i, j):
             bm.set_ranges(block.ranges())
         return bm
 
-    def _new_bitmap(self) -> ib.IOVABitmap:
+    def _new_bitmap(self) -> IOVABitmap:
         try:
-            return ib.IOVABitmap(*self.geometry)
+            return IOVABitmap(*self.geometry)
         except MemoryError:
             size = self.geometry.nbytes
             problem = f"its geometry takes a bitmap of {size} bytes, more than there are"
@@ -357,8 +361,12 @@ class Timeline(Sequence[Epoch]):
         """
         return export.to_xarray(self, bins)
 
+    @html.never_raising
     def _repr_html_(self) -> str:
-        return notebook.shown(self)
+        return html.piece(self, notebook.facts(self), *self._pictures())
+
+    def _pictures(self) -> list[str]:
+        return notebook.pictures(self)
 
     def __repr__(self) -> str:
         end = self.iova + self.length

@@ -12,11 +12,11 @@ Examples
 >>> bm = ib.IOVABitmap(0x1800, 0x2000)
 >>> iommufd.get_dirty_bitmap(3, 1, bm)
 Traceback (most recent call last):
-iovabitmap.uapi._calls.RefusedError: [Errno 22] iova 0x1800 is not a multiple of 0x1000, the IO page
+iovabitmap.uapi.calls.RefusedError: [Errno 22] iova 0x1800 is not a multiple of 0x1000, the IO page
 """
 
 from . import iommufd, kvm, pagemap, userfaultfd, vfio_device, vfio_type1
-from ._calls import RefusedError
+from .calls import RefusedError
 
 __all__ = [
     "RefusedError",

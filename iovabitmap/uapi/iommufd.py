@@ -9,7 +9,7 @@ import errno
 from ctypes import Structure, c_uint32, c_uint64, sizeof
 from typing import TYPE_CHECKING
 
-from ._calls import (
+from .calls import (
     TOP,
     U32,
     Answer,

@@ -13,7 +13,7 @@ import threading
 from ctypes import Structure, c_uint32, c_uint64
 from typing import TYPE_CHECKING
 
-from ._calls import Answer, call, check_covers, io, iow, iowr, refuse, unsigned
+from .calls import Answer, call, check_covers, io, iow, iowr, refuse, unsigned
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

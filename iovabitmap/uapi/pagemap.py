@@ -8,7 +8,7 @@ from __future__ import annotations
 from ctypes import Structure, c_uint64, sizeof
 from typing import TYPE_CHECKING
 
-from ._calls import call, iowr
+from .calls import call, iowr
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

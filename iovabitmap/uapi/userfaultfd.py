@@ -12,7 +12,7 @@ import os
 import sys
 from ctypes import Structure, c_uint64
 
-from ._calls import call, io, ior, iowr
+from .calls import call, io, ior, iowr
 
 UFFD_KIND = 0xAA
 _SYS_USERFAULTFD = {"x86_64": 323, "aarch64": 282, "riscv64": 282, "loongarch64": 282, "s390x": 355}

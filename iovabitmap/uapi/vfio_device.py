@@ -11,7 +11,7 @@ import itertools
 from ctypes import Structure, c_uint32, c_uint64, sizeof
 from typing import TYPE_CHECKING, Any
 
-from ._calls import (
+from .calls import (
     Answer,
     call,
     check_aligned,

@@ -10,7 +10,7 @@ import errno
 from ctypes import Structure, c_uint32, c_uint64, sizeof
 from typing import TYPE_CHECKING
 
-from ._calls import Answer, call, check_aligned, check_covers, check_end, io, refuse
+from .calls import Answer, call, check_aligned, check_covers, check_end, io, refuse
 
 if TYPE_CHECKING:
     from .._core import IOVABitmap

@@ -27,7 +27,7 @@ from support.logs import (
 
 needs("pyarrow", "click", "rich")
 from iovabitmap.cli._app import app  # noqa: E402
-from iovabitmap.cli._output import bar, shade, size_text, time_text  # noqa: E402
+from iovabitmap.cli._output import bar, shade  # noqa: E402
 
 GEOMETRY = (0x1000, 700 * PAGE - 5, PAGE)
 EPOCHS = random_epochs(random.Random(3), GEOMETRY, 30)
@@ -467,20 +467,3 @@ def test_bars_and_shades():
     assert [shade(n / 100) for n in range(101)] == sorted(
         (shade(n / 100) for n in range(101)), key=" ░▒▓█".index
     )
-
-
-def test_numbers_for_people():
-    assert [size_text(n) for n in (0, 1023, 1024, 1.5 * 2**20, 2**64)] == [
-        "0 B",
-        "1023 B",
-        "1.0 KiB",
-        "1.5 MiB",
-        "16.0 EiB",
-    ]
-    assert [time_text(s) for s in (0, 1e-7, 0.0001, 0.1, 90)] == [
-        "0 ns",
-        "100 ns",
-        "100 us",
-        "100 ms",
-        "90 s",
-    ]

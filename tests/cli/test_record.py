@@ -18,7 +18,7 @@ from support.memory import HOST_PAGE
 from support.recordings import FAST, build_static, finish, of_process, untracked
 
 needs("pyarrow", "click", "rich")
-from iovabitmap.cli._schedule import Schedule  # noqa: E402
+from iovabitmap.recording.schedule import Schedule  # noqa: E402
 
 pytestmark = recordings.marks
 MiB = 1 << 20

@@ -128,7 +128,7 @@ def test_copies_have_a_limit(writer):
     watch = CopyWatch(writer.pid, 4000 * HOST_PAGE)
     writer.increment(address)
     assert all(each.nbytes < 4000 * HOST_PAGE for each in watch.look())
-    assert watch.remarks[1].startswith("not looked at: 1 mappings, 19 MiB")
+    assert watch.remarks[1].startswith("not looked at: 1 mappings, 19.54 MiB")
     watch.close()
 
 

@@ -23,7 +23,7 @@ from support.logs import (
 )
 
 needs("pyarrow")
-from iovabitmap.logs import _parquet, _replace  # noqa: E402
+from iovabitmap.logs.storage import parquet, replace  # noqa: E402
 
 GEOMETRY = (0x1000, 70 * PAGE - 5, PAGE)
 EPOCHS = random_epochs(random.Random(6), GEOMETRY, 12)
@@ -42,7 +42,7 @@ def names(path) -> list[str]:
 def way(request, monkeypatch):
     """Both ways in which a file takes a folder's place."""
     if request.param == "two renames":
-        monkeypatch.setattr(_replace, "_exchange", lambda a, b: False)
+        monkeypatch.setattr(replace, "_exchange", lambda a, b: False)
     return request.param
 
 
@@ -79,7 +79,7 @@ def test_finishing_what_a_kill_left(path, way):
 def test_killed_between_two_renames(path, way):
     """Where the system cannot exchange, there is an instant without the path itself."""
     make_log(path, EPOCHS, GEOMETRY, close=False)
-    path.rename(_replace.aside(path))
+    path.rename(replace.aside(path))
     with ib.DirtyLog.open(path) as log:
         assert_holds(log, EPOCHS, GEOMETRY)
     ib.DirtyLog.finish(path)
@@ -92,11 +92,11 @@ CLOSE_AND_DIE = """
 import os, shutil, signal
 from pathlib import Path
 import iovabitmap as ib
-from iovabitmap.logs import _replace
+from iovabitmap.logs.storage import replace
 
 folder, way = Path(sys.argv[1]), sys.argv[2]
 if way != "exchange":
-    _replace._exchange = lambda a, b: False
+    replace._exchange = lambda a, b: False
 
 def finish(path, last):
     "Makes a file of the log, but for a kill at the line of that number; returns the lines."
@@ -169,11 +169,11 @@ def test_an_interrupt_while_closing_keeps_the_folder(path, monkeypatch):
 
 def test_closing_holds_a_few_blocks_only(path, monkeypatch):
     """Whatever the length of the recording: never more than a block is asked for ahead."""
-    monkeypatch.setattr(_parquet, "regroup", lambda blocks: regrouped(blocks))
+    monkeypatch.setattr(parquet, "regroup", lambda blocks: regrouped(blocks))
     ahead = []
 
     def regrouped(blocks):
-        from iovabitmap.logs._blocks import regroup
+        from iovabitmap.logs.storage.blocks import regroup
 
         taken = 0
 
@@ -201,15 +201,15 @@ def test_closing_holds_a_few_blocks_only(path, monkeypatch):
 
 
 def test_a_window_reads_its_own_row_groups_only(path, monkeypatch):
-    monkeypatch.setattr(_parquet, "regroup", lambda blocks: regroup(blocks, 12))
-    from iovabitmap.logs._blocks import regroup
+    monkeypatch.setattr(parquet, "regroup", lambda blocks: regroup(blocks, 12))
+    from iovabitmap.logs.storage.blocks import regroup
 
     epochs = random_epochs(random.Random(9), GEOMETRY, 200)
     make_log(path, epochs, GEOMETRY)
     read = []
-    original = _parquet.ParquetLog._read
+    original = parquet.ParquetLog._read
     monkeypatch.setattr(
-        _parquet.ParquetLog, "_read", lambda self, k: read.append(k) or original(self, k)
+        parquet.ParquetLog, "_read", lambda self, k: read.append(k) or original(self, k)
     )
     with ib.DirtyLog.open(path) as log:
         assert read == [] and len(log) == 200  # opening reads no rows

@@ -168,7 +168,7 @@ def test_a_folder_and_a_parquet_file_that_are_no_logs(tmp_path):
 
 def forged(path, rows, *, groups=None, row_group_size=None, **about):
     """A file of these rows (epoch, start, end, iova, length) and this index, checksums true."""
-    from iovabitmap.logs._parquet import KEY
+    from iovabitmap.logs.storage.parquet import KEY
 
     make_log(path, [{0}], GEOMETRY)
     document = json.loads(pq.read_metadata(path).metadata[KEY])
@@ -420,7 +420,7 @@ def test_a_page_that_really_is_as_large_as_it_says(finished, tmp_path):
 
 def frames_of(data: bytes) -> list[tuple[list, bytes]]:
     """[header fields], payload of each frame."""
-    from iovabitmap.logs._journal import HEADER, HEADER_BYTES
+    from iovabitmap.logs.storage.journal import HEADER, HEADER_BYTES
 
     found, at = [], 8
     while at < len(data):
@@ -432,7 +432,7 @@ def frames_of(data: bytes) -> list[tuple[list, bytes]]:
 
 
 def journal_of(frames: list[tuple[list, bytes]]) -> bytes:
-    from iovabitmap.logs._journal import HEADER, MAGIC
+    from iovabitmap.logs.storage.journal import HEADER, MAGIC
 
     out = MAGIC
     for fields, payload in frames:

@@ -87,7 +87,7 @@ def test_a_log(log):
 
 
 def test_a_log_that_takes_long_to_read_is_not_read(log, monkeypatch):
-    monkeypatch.setattr("iovabitmap.logs.notebook.SCAN_ROWS", 10)
+    monkeypatch.setattr("iovabitmap.logs.log.SHOWN_ROWS", 10)
     monkeypatch.setattr(type(log._epochs), "blocks", lambda *_: pytest.fail("read"))
     assert "epochs: 200" in shown(log) and "<svg" not in log._repr_html_()
 

@@ -12,12 +12,13 @@ import iovabitmap as ib
 from support.logs import PAGE, make_log, needs, random_epochs, times_of
 
 needs("bokeh", "pyarrow")
-from iovabitmap import _view, plot  # noqa: E402
+from iovabitmap import plot  # noqa: E402
+from iovabitmap.plot.view import Rows  # noqa: E402
 
 GEOMETRY = (0x1000, 997 * PAGE - 5, PAGE)
 
 
-def cells(rows: _view.Rows) -> set[tuple[int, int]]:
+def cells(rows: Rows) -> set[tuple[int, int]]:
     """Each (group of epochs, block) that is dirty; runs must be ascending and apart."""
     found = set()
     before = (-1, 0)
@@ -45,7 +46,7 @@ def test_bounded_and_nothing_lost(tmp_path, monkeypatch, most, rows_of_a_block):
             for n in range(0, len(block.epoch), rows_of_a_block)
         ]
         monkeypatch.setattr(log, "_blocks", lambda i, j: iter(parts))
-        rows = _view.Rows.of(log, most)
+        rows = Rows.of(log, most)
         assert len(rows.first) <= most and len(rows.start) <= most
         assert len(rows.start) == -(-len(log) // rows.epochs_each)
         for group in range(len(rows.start)):

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iovabitmap._base import interval_arrays
-from iovabitmap.sources import GuestRam, _maps, _placement, _processes
+from iovabitmap.sources import GuestRam, _placement, _processes, maps
 
 MiB = 1 << 20
 SPACE = 40
@@ -60,7 +60,7 @@ ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsysca
 
 
 def test_maps():
-    heap, file, code, huge, last = _maps.parse(MAPS)
+    heap, file, code, huge, last = maps.parse(MAPS)
     assert heap == (0x5577C13C0000, 0x5577C1402000, "rw-p", 0, 0, "[heap]")
     assert (file.offset, file.inode, file.name) == (0x1000, 167, "/tmp/a file (deleted)")
     assert [m.writable for m in (heap, file, code, huge, last)] == [True, True, False, True, False]
@@ -68,17 +68,17 @@ def test_maps():
     assert [m.is_hugetlb([]) for m in (heap, file, code, huge)] == [False, False, False, True]
     assert file.is_hugetlb(["/tmp"]) and not file.is_hugetlb(["/tm", "/tmp/a"])
     assert code.name == ""
-    assert _maps.parse("") == []
+    assert maps.parse("") == []
 
 
 def test_maps_of_this_process():
     with Path("/proc/self/maps").open("rb") as file:
-        assert len(_maps.parse(_maps.read(file.fileno()).decode())) > 20
-    assert any(mapping.name == "[stack]" for mapping in _maps.of_process("self"))
+        assert len(maps.parse(maps.read(file.fileno()).decode())) > 20
+    assert any(mapping.name == "[stack]" for mapping in maps.of_process("self"))
 
 
 def mapping(start: int, end: int, perms: str = "rw-p", inode: int = 0, name: str = ""):
-    return _maps.Mapping(start, end, perms, 0, inode, name)
+    return maps.Mapping(start, end, perms, 0, inode, name)
 
 
 def test_packed():

@@ -6,7 +6,7 @@ import ctypes
 import errno
 import os
 
-from iovabitmap.uapi import _calls
+from iovabitmap.uapi import calls
 
 
 class FakeKernel:
@@ -20,7 +20,7 @@ class FakeKernel:
         self.requests: list[tuple[int, int, bytes]] = []
         self.answer = lambda argument: 0
         self.error = 0
-        monkeypatch.setattr(_calls.fcntl, "ioctl", self._ioctl)
+        monkeypatch.setattr(calls.fcntl, "ioctl", self._ioctl)
 
     def _ioctl(self, fd, request, argument=0):
         content = b"" if isinstance(argument, int) else bytes(argument)

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 import iovabitmap as ib
-from iovabitmap.logs import _parquet
-from iovabitmap.logs._blocks import Block
+from iovabitmap.logs.storage import parquet
+from iovabitmap.logs.storage.blocks import Block
 
 EPOCHS = 100_000
 PAGE = 4096
@@ -38,5 +38,5 @@ def make(path: Path) -> Path:
         count.astype(np.uint64) * PAGE,
     )
     with ib.DirtyLog.create(path.with_name("empty"), BASE, 1 << 40, PAGE, source="long") as empty:
-        _parquet.write(path, empty._meta, [block])
+        parquet.write(path, empty._meta, [block])
     return path

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import iovabitmap as ib
-from iovabitmap.uapi import RefusedError, _calls, kvm
+from iovabitmap.uapi import RefusedError, calls, kvm
 from support import kvm_guest
 from support.kvm_guest import FIRST_FREE, NPAGES, PAGE, Guest
 
@@ -102,7 +102,7 @@ def kernel_says(guest: Guest, first: int, npages: int) -> int:
         slot=0, num_pages=npages, first_page=first, dirty_bitmap=bits.view().ctypes.data
     )
     try:
-        _calls.call(guest.vm, kvm.KVM_CLEAR_DIRTY_LOG, argument)
+        calls.call(guest.vm, kvm.KVM_CLEAR_DIRTY_LOG, argument)
     except OSError as error:
         return error.errno
     return 0
@@ -142,7 +142,5 @@ def test_a_slot_without_a_log(slot, log):
 def test_struct_sizes_are_the_kernels():
     """An unknown size is another number, which KVM does not know."""
     with Guest() as guest, pytest.raises(OSError) as caught:
-        _calls.fcntl.ioctl(
-            guest.vm, kvm.KVM_GET_DIRTY_LOG + (1 << 16), struct.pack("<QQQ", 0, 0, 0)
-        )
+        calls.fcntl.ioctl(guest.vm, kvm.KVM_GET_DIRTY_LOG + (1 << 16), struct.pack("<QQQ", 0, 0, 0))
     assert caught.value.errno == errno.ENOTTY

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import iovabitmap as ib
-from iovabitmap.uapi import RefusedError, _calls, vfio_device, vfio_type1
+from iovabitmap.uapi import RefusedError, calls, vfio_device, vfio_type1
 
 PAGE = 4096
 IOVA, NPAGES = 0x100000, 80
@@ -83,7 +83,7 @@ def kernel_says(container, *, iova=IOVA, size=NPAGES * PAGE, pgsize=PAGE, nbytes
     argument.get.bitmap.pgsize, argument.get.bitmap.size = pgsize, nbytes
     argument.get.bitmap.data = ctypes.addressof(ctypes.c_char.from_buffer(bits))
     try:
-        _calls.call(container.fd, vfio_type1.VFIO_IOMMU_DIRTY_PAGES, argument)
+        calls.call(container.fd, vfio_type1.VFIO_IOMMU_DIRTY_PAGES, argument)
     except OSError as error:
         return error.errno
     return 0

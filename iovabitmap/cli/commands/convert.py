@@ -6,12 +6,11 @@ from pathlib import Path
 
 import click
 
-from iovabitmap import DirtyLog
-from iovabitmap.logs import FORMATS, import_log
+from iovabitmap.logs import FORMATS, DirtyLog, import_log
 from iovabitmap.logs.export import write_csv, write_raw
 
 from .. import _types
-from .._output import json_option, print_json, progress, warn
+from .._output import json_option, print_json, print_path, progress, warn
 
 SUFFIXES = {".csv": "csv", ".raw": "raw", ".bin": "raw"}
 
@@ -102,7 +101,7 @@ def command(
     if as_json:
         print_json({"inputs": [str(path) for path in inputs], "out": str(result)})
     else:
-        click.echo(result)
+        print_path(result)
 
 
 def export(path: Path, out: Path, kind: str, epochs: slice, salvage: bool) -> None:

@@ -7,10 +7,12 @@ from pathlib import Path
 import click
 import numpy as np
 
-import iovabitmap as ib
-from iovabitmap import DirtyLog
+from iovabitmap._base.geometry import Geometry, geometry_of
+from iovabitmap._base.text import show_bytes
+from iovabitmap._core import IOVABitmap
+from iovabitmap.logs import DirtyLog
 
-from .._output import console, json_option, print_json, size_text, warn
+from .._output import console, json_option, print_json, warn, written
 from .._types import epochs as window
 
 DIFFERENT = 1
@@ -38,7 +40,7 @@ def command(a: Path, b: Path, epochs: slice, limit: int, as_json: bool) -> int:
     found = union_a.diff(union_b)
     counts = {"only_a": found.appeared, "only_b": found.disappeared, "both": found.common}
     ranges = {"only_a": found.appeared_ranges, "only_b": found.disappeared_ranges}
-    page_size = geometry[2]
+    page_size = geometry.page_size
     if as_json:
         listed = {f"{side}_ranges": get()[:limit].tolist() for side, get in ranges.items()}
         print_json({"a": str(a), "b": str(b), "page_size": page_size, **counts, **listed})
@@ -46,8 +48,8 @@ def command(a: Path, b: Path, epochs: slice, limit: int, as_json: bool) -> int:
         screen = console()
         titles = {"only_a": f"only in {a}", "only_b": f"only in {b}", "both": "in both"}
         for side, title in titles.items():
-            size = size_text(counts[side] * page_size)
-            screen.print(f"{counts[side]:>12,} pages {title}, {size}", markup=False)
+            size = show_bytes(counts[side] * page_size)
+            screen.print(written(f"{counts[side]:>12,} pages {title}, {size}"))
             rows = ranges[side]() if side in ranges else EMPTY
             for iova, length in rows[:limit]:
                 screen.print(f"             {iova:#x} + {length:#x}")
@@ -56,21 +58,21 @@ def command(a: Path, b: Path, epochs: slice, limit: int, as_json: bool) -> int:
     return DIFFERENT if found.appeared or found.disappeared else 0
 
 
-def common_geometry(a: DirtyLog, b: DirtyLog) -> tuple[int, int, int]:
-    """(iova, length, page_size) of a bitmap that both logs fit in, page by page."""
+def common_geometry(a: DirtyLog, b: DirtyLog) -> Geometry:
+    """That of a bitmap that both logs fit in, page by page."""
     if a.page_size != b.page_size:
         raise ValueError(f"pages of {a.page_size} bytes in {a.path}, of {b.page_size} in {b.path}")
     if (a.iova - b.iova) % a.page_size:
         raise ValueError(f"{a.path} and {b.path} do not begin their pages at the same addresses")
     iova = min(a.iova, b.iova)
-    return iova, max(a.iova + a.length, b.iova + b.length) - iova, a.page_size
+    return Geometry(iova, max(a.geometry.end, b.geometry.end) - iova, a.page_size)
 
 
-def union(log: DirtyLog, epochs: slice, geometry: tuple[int, int, int]) -> ib.IOVABitmap:
+def union(log: DirtyLog, epochs: slice, geometry: Geometry) -> IOVABitmap:
     """What was dirty in those epochs, in the common geometry."""
     found = log[epochs].union()
-    if (found.iova, found.length, found.page_size) == geometry:
+    if geometry_of(found) == geometry:
         return found
-    wider = ib.IOVABitmap(*geometry)
+    wider = IOVABitmap(*geometry)
     wider.merge(found)
     return wider

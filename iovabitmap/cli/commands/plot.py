@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from iovabitmap import DirtyLog
+from iovabitmap.logs import DirtyLog
 from iovabitmap.plot import overview, view
 
-from .._output import json_option, print_json, progress, warn
+from .._output import json_option, print_json, print_path, progress, warn
 
 
 @click.command(short_help="The map and the rate over time, as a picture.")
@@ -37,4 +37,4 @@ def command(log: Path, out: Path | None, rows: int, columns: int, as_json: bool)
     if as_json:
         print_json({"log": str(log), "out": str(out)})
     else:
-        click.echo(out)
+        print_path(out)

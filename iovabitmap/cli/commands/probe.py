@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import click
 from rich.table import Table
 
+from iovabitmap._base.text import show_bytes
+
 from .._abilities import machine, of_interfaces, of_libraries, of_sources
-from .._output import console, json_option, print_json, size_text
+from .._output import console, json_option, print_json, written
 
 if TYPE_CHECKING:
     from .._abilities import Ability
@@ -31,11 +33,10 @@ def command(as_json: bool) -> None:
         return
     screen = console()
     lock = facts["memlock_bytes"]
-    limit = "any memory" if lock is None else size_text(int(lock))
+    limit = "any memory" if lock is None else show_bytes(int(lock))
     screen.print(
         f"{facts['system']}, {facts['python']}, pages of {facts['page_size']} bytes; "
-        f"{limit} may be locked",
-        markup=False,
+        f"{limit} may be locked"
     )
     for title, found in groups.items():
         screen.print(table(title, found))
@@ -46,7 +47,9 @@ def table(title: str, found: list[Ability]) -> Table:
     shown = Table(box=None, padding=(0, 2, 0, 0), title=f"\n{title}", show_header=False)
     shown.title_justify = "left"
     for each in found:
-        mark = "[green]yes[/]" if each.ok else "[red]no[/]"
-        reason = each.reason.replace("[", r"\[")
-        shown.add_row(each.name, mark, f"{each.what}\n[dim]{reason}[/]" if reason else each.what)
+        mark = written("yes", "green") if each.ok else written("no", "red")
+        about = written(each.what)
+        if each.reason:
+            about.append("\n").append(written(each.reason, "dim"))
+        shown.add_row(written(each.name), mark, about)
     return shown

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from iovabitmap import DirtyLog
+from iovabitmap._base.text import show_bytes, show_seconds
+from iovabitmap.logs import DirtyLog
+from iovabitmap.recording import Recorder, Running, Schedule
 
 from .. import _running, _types
 from .._app import FAILED
-from .._output import StatusLine, json_option, print_json, size_text, time_text, warn
-from .._recording import Recorder
-from .._running import Running, make_tracker
-from .._schedule import Schedule
+from .._output import StatusLine, json_option, print_json, warn
+from .._running import make_tracker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -71,7 +71,7 @@ def command(
     error; with --json, COMMAND's standard output goes there too.
     """
     if interval < SHORTEST_NS:
-        raise click.BadParameter(f"{time_text(interval / 1e9)} is too short: 1ms or more")
+        raise click.BadParameter(f"{show_seconds(interval / 1e9)} is too short: 1ms or more")
     tracker = make_tracker(**what, stdout=STANDARD_ERROR if as_json else None)
     out = out or default_name(tracker.argv[1] if what["python"] else tracker.argv[0])
     with new_log(out, tracker, interval) as log, Running(tracker) as running:
@@ -154,7 +154,7 @@ def brief(recorder: Recorder) -> str:
     last = tally.last_pages * recorder.page_size
     return (
         f"{tally.seconds:.1f} s, {tally.epochs:,} epochs, {tally.last_pages:,} pages in the last "
-        f"({size_text(last)}), {recorder.schedule.missed} missed"
+        f"({show_bytes(last)}), {recorder.schedule.missed} missed"
     )
 
 
@@ -162,12 +162,13 @@ def say(recorder: Recorder, out: Path, interval: int) -> None:
     """How it went, for people."""
     found = document(recorder, interval)
     seconds, rate = found["seconds"], found["bytes_per_second"] or 0
-    every = time_text(found["interval_seconds"])
-    looks, longest = time_text(found["seconds_in_looks"]), time_text(found["longest_look_seconds"])
+    every = show_seconds(found["interval_seconds"])
+    looks = show_seconds(found["seconds_in_looks"])
+    longest = show_seconds(found["longest_look_seconds"])
     part = found["seconds_in_looks"] / seconds if seconds else 0
     warn(
         f"{found['epochs']:,} epochs in {seconds:.1f} s, {found['missed_intervals']} intervals "
-        f"missed; {found['pages']:,} dirty pages, {size_text(rate)}/s at {every}"
+        f"missed; {found['pages']:,} dirty pages, {show_bytes(rate)}/s at {every}"
     )
     warn(f"looking took {looks}, {part:.1%} of the time; once at most {longest}")
     for each in recorder.untracked[:SHOWN]:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 from rich.table import Table
+from rich.text import Text
 
-from iovabitmap import DirtyLog
+from iovabitmap._base.text import show_bytes, show_seconds
+from iovabitmap.logs import DirtyLog
 from iovabitmap.timeline import Dirtied, Summary
 
 from .._output import (
@@ -21,9 +23,8 @@ from .._output import (
     print_json,
     progress,
     shade,
-    size_text,
-    time_text,
     warn,
+    written,
 )
 
 if TYPE_CHECKING:
@@ -110,32 +111,33 @@ def head(screen: Console, log: DirtyLog, summary: Summary) -> None:
     """Where the log comes from, and its totals."""
     facts = document(log, summary)
     command = log.command if isinstance(log.command, str) else " ".join(log.command or ())
-    interval = time_text(facts["interval_seconds"])
+    interval = show_seconds(facts["interval_seconds"])
     rate = facts["bytes_per_second"]
     lines = {
-        "range": f"{log.iova:#x} to {log.iova + log.length:#x}, {size_text(log.length)}",
-        "pages": f"{size_text(log.page_size)}, told apart by {size_text(log.granularity)}",
+        "range": f"{log.iova:#x} to {log.iova + log.length:#x}, {show_bytes(log.length)}",
+        "pages": f"{show_bytes(log.page_size)}, told apart by {show_bytes(log.granularity)}",
         "source": log.source,
         "command": command,
         "recorded": f"{log.started} on {log.host}",
         "epochs": f"{len(log)}, {facts['clean_epochs']} of them clean; "
-        f"{time_text(facts['seconds'])}, mostly {interval} each",
+        f"{show_seconds(facts['seconds'])}, mostly {interval} each",
         "ever dirty": amount(summary.union_count, log),
         "an epoch": f"{amount(facts['pages_mean'], log)}, at most "
         f"{amount(facts['pages_max'], log)}",
-        "dirty rate": f"{size_text(rate)}/s at {interval}" if rate is not None else "",
+        "dirty rate": f"{show_bytes(rate)}/s at {interval}" if rate is not None else "",
     }
-    table = Table(box=None, show_header=False, padding=(0, 1, 0, 0), title=str(log.path))
+    heading = written(str(log.path), "italic")
+    table = Table(box=None, show_header=False, padding=(0, 1, 0, 0), title=heading)
     table.title_justify = "left"
     for name, text in lines.items():
         if text:
-            table.add_row(f"[bold]{name}[/]", text.replace("[", r"\["))
+            table.add_row(written(name, "bold"), written(text))
     screen.print(table)
 
 
 def amount(pages: float, log: DirtyLog) -> str:
     """Pages for people."""
-    return f"{pages:,.0f} pages ({size_text(pages * log.page_size)})"
+    return f"{pages:,.0f} pages ({show_bytes(pages * log.page_size)})"
 
 
 def bars(screen: Console, log: DirtyLog, summary: Summary) -> None:
@@ -153,8 +155,8 @@ def bars(screen: Console, log: DirtyLog, summary: Summary) -> None:
     for (first, after), mean in zip(pairwise(begins), means, strict=True):
         seconds = (int(starts[first]) - int(starts[0])) / 1e9
         which = f"{first}" if after == first + 1 else f"{first}-{after - 1}"
-        cells = time_text(seconds) if seconds else "0 s", which, f"{mean:,.0f}"
-        table.add_row(*cells, f"[blue]{bar(mean / most, width)}[/]")
+        cells = show_seconds(seconds), which, f"{mean:,.0f}"
+        table.add_row(*cells, written(bar(mean / most, width), "blue"))
     screen.print(table)
 
 
@@ -167,7 +169,7 @@ def names(screen: Console, log: DirtyLog, memory: list[Dirtied]) -> None:
     table.add_column("", overflow="fold")
     for each in memory[:MAX_NAMES]:
         cells = str(each.pid), f"{each.count:,}", f"{each.nbytes // log.page_size:,}"
-        table.add_row(*cells, each.name.replace("[", r"\["))
+        table.add_row(*cells, written(each.name))
     if len(memory) > MAX_NAMES:
         rest = sum(each.count for each in memory[MAX_NAMES:])
         table.add_row("", f"{rest:,}", "", f"in {len(memory) - MAX_NAMES} more")
@@ -179,7 +181,9 @@ def heatmap(screen: Console, summary: Summary) -> None:
     each = -(-int(summary.columns[-1]) // max(len(summary.columns) - 1, 1))
     darkest = float(summary.density.max()) or 1.0
     epochs = "an epoch" if each == 1 else f"about {each} epochs"
-    screen.print(f"\n[italic]where: a column is {epochs}, the darkest cell {darkest:.2%} dirty[/]")
+    about = f"where: a column is {epochs}, the darkest cell {darkest:.2%} dirty"
+    screen.print("\n", written(about, "italic"), sep="")
     for address, row in zip(summary.addresses, summary.density, strict=True):
         cells = "".join(shade(part / darkest) for part in row)
-        screen.print(f"{address:#{LABEL - 2}x} │[red]{cells}[/]│", overflow="crop", no_wrap=True)
+        line = Text.assemble(f"{address:#{LABEL - 2}x} │", (cells, "red"), "│")
+        screen.print(line, overflow="crop", no_wrap=True)

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
+
+from iovabitmap._base.text import show_bytes, show_seconds
+from iovabitmap.recording import Life, Running, Schedule
 
 from .. import _running, _types
-from .._output import bar, console, json_option, print_json, size_text, time_text, warn
-from .._running import Life, Running, make_tracker
-from .._schedule import Schedule
+from .._output import bar, console, json_option, print_json, warn, written
+from .._running import make_tracker
 from .._watching import SourceWatch, by_name, watch_process
 
 if TYPE_CHECKING:
@@ -75,7 +78,7 @@ def command(
     equal content. With --json each interval is a line.
     """
     if interval < SHORTEST_NS:
-        raise click.BadParameter(f"{time_text(interval / 1e9)} is too short: 10ms or more")
+        raise click.BadParameter(f"{show_seconds(interval / 1e9)} is too short: 10ms or more")
     if pid is not None and what["words"]:
         raise click.UsageError("either --pid or a COMMAND")
     with Shown(lines, as_json) as shown:
@@ -174,23 +177,24 @@ def table(watch: Watch, found: list[Written], at: float, seconds: float, lines: 
     """A look, for people: the mappings that were written most."""
     facts = document(watch, found, at, seconds)
     title = (
-        f"{at:.1f} s: {facts['pages']:,} pages in {time_text(seconds)}, "
-        f"{size_text(facts['bytes_per_second'])}/s in {len(found)} mappings"
+        f"{at:.1f} s: {facts['pages']:,} pages in {show_seconds(seconds)}, "
+        f"{show_bytes(facts['bytes_per_second'])}/s in {len(found)} mappings"
     )
-    shown = Table(title=title, caption="\n".join(watch.remarks) or None, box=None, padding=(0, 1))
+    remarks = Text("\n").join(written(remark, "dim italic") for remark in watch.remarks)
+    shown = Table(title=title, caption=remarks or None, box=None, padding=(0, 1))
     shown.title_justify = shown.caption_justify = "left"
     for name, width in COLUMNS.items():
         shown.add_column(name, justify="right", no_wrap=True, min_width=width)
     shown.add_column("", no_wrap=True, min_width=BAR_WIDTH)
     shown.add_column("mapping", overflow="ellipsis", no_wrap=True)
     for each in found[:lines]:
-        cells = [str(each.pid), f"{each.pages:,}", size_text(each.nbytes)]
-        cells.append(f"{size_text(each.pages * watch.page_size / seconds)}/s")
+        cells = [str(each.pid), f"{each.pages:,}", show_bytes(each.nbytes)]
+        cells.append(f"{show_bytes(each.pages * watch.page_size / seconds)}/s")
         part = bar(each.pages / found[0].pages, BAR_WIDTH)
-        shown.add_row(*cells, f"[blue]{part}[/]", short(each.name))
+        shown.add_row(*cells, written(part, "blue"), written(short(each.name)))
     return shown
 
 
 def short(name: str) -> str:
     """A mapping's name, of a path the last part."""
-    return (Path(name).name if name.startswith("/") else name).replace("[", r"\[")
+    return Path(name).name if name.startswith("/") else name

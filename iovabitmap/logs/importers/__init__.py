@@ -11,13 +11,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .._errors import LogError
+from ..errors import LogError
+from ..log import DirtyLog
 from ._common import Imported, Options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from .._errors import StrPath
+    from ..._base.paths import StrPath
 
 FORMATS = {
     "raw": "bitmaps as KVM and VFIO write them: 64-bit little-endian words, a file for each epoch",
@@ -91,8 +92,6 @@ def import_log(
     --------
     >>> import_log("raw", ["0.bin", "1.bin"], "kvm.parquet", iova=0)  # doctest: +SKIP
     """
-    from ..log import DirtyLog
-
     options = Options(iova, length, page_size, interval_ns, tuple(regions), target)
     found = load(format, inputs, options)
     notes: dict[str, Any] = {"imported": [str(path) for path in inputs], **found.notes}

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .._errors import LogError, blaming
+from ..._base.text import show_bytes
+from ..errors import LogError, blaming
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -99,7 +100,7 @@ def read(path: Path, most: int = MAX_TEXT) -> bytes:
     with path.open("rb") as file:
         data = file.read(most + 1)
     if len(data) > most:
-        raise LogError(path, f"more than {most >> 20} MiB of text or tables")
+        raise LogError(path, f"more than {show_bytes(most)} of text or tables")
     return data
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._errors import LogError
+from ..errors import LogError
 from ._common import Imported, Options, Rows, integer, of_tables, parse_json, read, rows_array
 
 if TYPE_CHECKING:

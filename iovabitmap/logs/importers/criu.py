@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .._errors import LogError
+from ..errors import LogError
 from ._common import Imported, Options, Rows, of_tables, read, rows_array
 
 if TYPE_CHECKING:

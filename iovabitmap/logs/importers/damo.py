@@ -16,7 +16,8 @@ import zlib
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from .._errors import LogError
+from ..._base.text import show_bytes
+from ..errors import LogError
 from ._common import MAX_TEXT, Found, Imported, Options, extent, integer, parse_json, rows_array
 from ._common import read as read_file
 
@@ -88,7 +89,7 @@ def _decompress(path: Path, data: bytes) -> bytes:
     except zlib.error as error:
         raise LogError(path, f"it cannot be decompressed: {error}") from error
     if unpack.unconsumed_tail:
-        raise LogError(path, f"more than {MAX_TEXT >> 20} MiB once decompressed")
+        raise LogError(path, f"more than {show_bytes(MAX_TEXT)} once decompressed")
     if not unpack.eof:
         raise LogError(path, "it is cut off: the compressed text does not end")
     return text

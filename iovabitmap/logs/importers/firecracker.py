@@ -12,7 +12,7 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
-from .._errors import LogError
+from ..errors import LogError
 from ._common import Found, Imported, Options, rows_array
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .._errors import LogError
+from ..errors import LogError
 from ._common import Imported, Options, Rows, integer, of_tables, parse_json, read, rows_array
 
 if TYPE_CHECKING:

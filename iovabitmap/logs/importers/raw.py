@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import iovabitmap as ib
-
-from .._errors import LogError, blaming
+from ..._core import alloc, nbytes_for
+from ..errors import LogError, blaming
 from ._common import Found, Imported, Options, Rows
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ def load(paths: list[Path], options: Options) -> Imported:
 
 
 def _read(path: Path, iova: int, length: int, page_size: int) -> Rows:
-    needed = ib.nbytes_for(length, page_size)
+    needed = nbytes_for(length, page_size)
     words = -(-needed // 8) * 8
     size = path.stat().st_size
     if size not in (needed, words):
@@ -47,7 +46,7 @@ def _read(path: Path, iova: int, length: int, page_size: int) -> Rows:
     with path.open("rb") as file:
         data = bytearray(file.read(words + 1))
     with blaming(path, "it cannot be read as a bitmap"):
-        bm = ib.alloc(iova, length, page_size, data)
+        bm = alloc(iova, length, page_size, data)
     if any(data[needed:]) or data[needed - 1] >> ((bm.nbits - 1) % 8 + 1):
         raise LogError(path, f"bits are set behind the last of its {bm.nbits} pages")
     rows: Rows = bm.ranges()

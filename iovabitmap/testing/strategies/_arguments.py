@@ -7,29 +7,18 @@ until then.
 from __future__ import annotations
 
 import operator
-from typing import Any, Protocol, SupportsIndex, TypeAlias, TypeVar
+from typing import Any, SupportsIndex, TypeAlias, TypeVar
 
 from hypothesis import strategies as st
 from hypothesis.errors import InvalidArgument
 
-from ..._base.geometry import Geometry
+from ..._base.geometry import Geometry, HasGeometry
 
 TOP = 2**64
 MAX_PAGE_SIZE = 2**63
 
 Row: TypeAlias = tuple[int, int]  # (iova, length), in bytes
 T = TypeVar("T")
-
-
-class HasGeometry(Protocol):
-    """A `Geometry`, or a bitmap."""
-
-    @property
-    def iova(self) -> int: ...
-    @property
-    def length(self) -> int: ...
-    @property
-    def page_size(self) -> int: ...
 
 
 GeometryLike: TypeAlias = (

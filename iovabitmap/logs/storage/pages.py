@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ._blocks import BLOCK_ROWS
+from .blocks import BLOCK_ROWS
 
 MAX_PAGE = 4 << 20  # bytes; a block has at most 1 MiB in a column
 MAX_NESTING = 8  # page headers have 3

@@ -17,15 +17,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ._base.interval_arrays import union, union_by_group
-from ._base.optional import need
-from ._base.text import show_bytes
-from .timeline import Axis
+from .._base.interval_arrays import union, union_by_group
+from .._base.optional import need
+from .._base.text import printable, show_bytes
+from ..timeline.axis import Axis
 
 if TYPE_CHECKING:
-    from . import DirtyLog
-    from .logs._blocks import Block
-    from .logs._errors import StrPath
+    from .._base.paths import StrPath
+    from ..logs import DirtyLog
+    from ..timeline import Rows as DirtyRows
+    from ..timeline import Timeline
 
 MOST = 1 << 20  # rows, and epochs
 LINES, COLUMNS = 512, 1024  # the most cells of the image, of two pixels each
@@ -58,33 +59,27 @@ class Rows:
     end: Ints = field(default_factory=_none)
 
     @classmethod
-    def of(cls, log: DirtyLog, most: int) -> Rows:
-        """Those of a log, which is read a block of the file at a time; at most so many."""
-        pages = (log.length - 1) // log.page_size + 1
-        rows = cls(shift=max(0, (pages - 1).bit_length() - EXACT_BITS))
-        times = []
-        epochs = 0
-        for block in log._epochs.blocks(0, len(log)):
-            numbers, at = np.unique(block.epoch, return_index=True)
-            new = at[numbers >= epochs]  # an epoch may begin in the block before
-            epochs = int(numbers[-1]) + 1
-            times.append((block.t_start_ns[new], block.t_end_ns[new]))
-            rows._add(block, log)
-            rows._fit(epochs, most)
-        if times:
-            start, end = (np.concatenate(parts) for parts in zip(*times, strict=True))
-            begins = np.arange(0, epochs, rows.epochs_each)
+    def of(cls, tl: Timeline, most: int) -> Rows:
+        """Those of a Timeline, which is read a block at a time; at most so many."""
+        rows = cls(shift=max(0, (tl.geometry.npages - 1).bit_length() - EXACT_BITS))
+        rows._fit(len(tl), most)
+        for block in tl.blocks():
+            rows._add(block, tl)
+            rows._fit(len(tl), most)
+        if tl.has_times and len(tl):
+            start, end = tl.times()
+            begins = np.arange(0, len(tl), rows.epochs_each)
             rows.start, rows.end = start[begins], np.maximum.reduceat(end, begins)
+        else:
+            rows.start = rows.end = np.zeros(-(-len(tl) // rows.epochs_each), np.int64)
         return rows
 
-    def _add(self, block: Block, log: DirtyLog) -> None:
-        dirty = block.length != 0
-        offset, length = block.iova[dirty] - np.uint64(log.iova), block.length[dirty]
-        size = np.uint64(log.page_size.bit_length() - 1 + self.shift)
-        first = (offset >> size).astype(np.int64)
-        last = ((offset + (length - np.uint64(1))) >> size).astype(np.int64)
+    def _add(self, block: DirtyRows, tl: Timeline) -> None:
+        size = np.uint64(tl.page_size.bit_length() - 1 + self.shift)
+        first = ((block.iova - np.uint64(tl.iova)) >> size).astype(np.int64)
+        last = ((block.last() - np.uint64(tl.iova)) >> size).astype(np.int64)
         self._join(
-            np.append(self.group, block.epoch[dirty] // self.epochs_each),
+            np.append(self.group, block.epoch // self.epochs_each),
             np.append(self.first, first),
             np.append(self.first + self.count - 1, last),
         )
@@ -157,14 +152,14 @@ def view(log: DirtyLog, *, most: int = MOST) -> View:
     if not len(rows.first):
         raise ValueError("no page is ever dirty in this log: there is nothing to draw")
     block = log.page_size << rows.shift
-    title = f"{log.source or log.path.name}: {len(log):,} epochs"
+    title = f"{printable(log.source or log.path.name)}: {len(log):,} epochs"
     title += f", in blocks of {show_bytes(block)}" if rows.shift else ""
     title += f", {rows.epochs_each} epochs together" if rows.epochs_each > 1 else ""
     return View(_figure(log, rows, title), title)
 
 
 def _sources(rows: Rows, axis: Axis, start: Any, end: Any) -> dict[str, Any]:
-    """What the page holds, by the names that _view.js has."""
+    """What the page holds, by the names that view.js has."""
     source = need("bokeh.models").ColumnDataSource
     position = axis.position(rows.first.astype(np.uint64))
     small = np.uint32 if axis.size < 1 << 32 else np.float64
@@ -197,7 +192,7 @@ def _figure(log: DirtyLog, rows: Rows, title: str) -> Any:
         "epochs_each": rows.epochs_each,
         "hint": "wheel or box: zoom; drag: move",
     }
-    code = files(__package__).joinpath("_view.js").read_text(encoding="utf-8") + (
+    code = files(__package__).joinpath("view.js").read_text(encoding="utf-8") + (
         f"const log = {{...{json.dumps(about)}, epochs: epochs.data, rows: rows.data, "
         "breaks: breaks.data, offsets: offsets.data.offset};\n"
     )

@@ -6,16 +6,15 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import iovabitmap as ib
+from .._core import IOVABitmap
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from iovabitmap import DirtyLog
-    from iovabitmap.sources import CommandTracker, Untracked
-
-    from ._running import Life
-    from ._schedule import Schedule
+    from ..logs import DirtyLog
+    from ..sources import CommandTracker, Untracked
+    from .running import Life
+    from .schedule import Schedule
 
 # The layout is kept up to date in 1 % of the time, be the program small, or of many processes.
 DESCRIBE_RARELY = 99
@@ -64,7 +63,7 @@ class Recorder:
         self.tally = Tally(start, start)
         self.schedule = schedule
         self._tracker, self._log = tracker, log
-        self._bm = ib.IOVABitmap(log.iova, log.length, log.page_size)
+        self._bm = IOVABitmap(*log.geometry)
         self._untracked: dict[Untracked, None] = {}  # in the order in which they were seen
         self.still_running: list[int] = []  # at its end: processes that go on
         self._describe_ns = start

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..timeline import Region
 
 if TYPE_CHECKING:
-    from ._meta import Meta
+    from .storage.meta import Meta
 
 
 def regions(meta: Meta) -> list[Region]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-StrPath = str | os.PathLike[str]
+    from .._base.paths import StrPath
 
 
 class LogError(ValueError):

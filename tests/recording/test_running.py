@@ -20,11 +20,9 @@ from support.command import end_started, heed_signals, start
 from support.logs import needs
 from support.recordings import COUNTS_SIGNALS
 
-needs("pyarrow", "click", "rich")
-import click  # noqa: E402
-
-from iovabitmap.cli import _running  # noqa: E402
-from iovabitmap.cli._running import Running  # noqa: E402
+needs("pyarrow", "click", "rich")  # for commands that are started
+from iovabitmap.recording import Running  # noqa: E402
+from iovabitmap.recording import running as running_module  # noqa: E402
 from iovabitmap.sources import CommandTracker  # noqa: E402
 
 pytestmark = recordings.marks
@@ -34,7 +32,7 @@ LONG_S = 60  # what a signal that is not seen costs
 @pytest.fixture(autouse=True)
 def heeded():
     """Signals to end reach this process as they do from a terminal, however the tests are run."""
-    before = {number: signal.getsignal(number) for number in _running.PASSED_ON}
+    before = {number: signal.getsignal(number) for number in running_module.PASSED_ON}
     heed_signals()
     yield
     for number, handler in before.items():
@@ -59,7 +57,7 @@ def test_a_signal_before_the_program(cat, monkeypatch):
         return start(*arguments, **options)
 
     monkeypatch.setattr(subprocess, "Popen", interrupted)
-    monkeypatch.setattr(_running, "reached_by_terminal", lambda pid: True)
+    monkeypatch.setattr(running_module, "reached_by_terminal", lambda pid: True)
     with Running(cat) as running:
         cat.process.stdin.close()
         assert running.exit_status() == 128 + signal.SIGINT
@@ -72,9 +70,9 @@ def test_a_signal_that_ended_the_program_already(cat):
         os.waitid(os.P_PID, cat.process.pid, os.WEXITED | os.WNOWAIT)
         os.kill(os.getpid(), signal.SIGTERM)
         assert running.exit_status() == 128 + signal.SIGKILL
-        with pytest.raises(click.exceptions.Exit) as ended:
+        with pytest.raises(SystemExit) as ended:
             os.kill(os.getpid(), signal.SIGTERM)
-        assert ended.value.exit_code == 128 + signal.SIGTERM
+        assert ended.value.code == 128 + signal.SIGTERM
 
 
 def test_a_signal_that_interrupts_another_thread(cat, monkeypatch):

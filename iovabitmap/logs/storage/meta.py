@@ -7,12 +7,12 @@ import operator
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-import iovabitmap as ib
-
-from ._errors import LogError
+from ..._base.geometry import Geometry, geometry_of
+from ..._core import nbytes_for
+from ..errors import LogError
 
 if TYPE_CHECKING:
-    from ._errors import StrPath
+    from ..._base.paths import StrPath
 
 VERSION = 1  # of the format; a reader refuses a later one
 MAX_JSON = 16 << 20  # bytes; what a log says about itself is never more
@@ -40,7 +40,7 @@ class Meta:
             object.__setattr__(self, name, operator.index(getattr(self, name)))
         if self.iova < 0 or self.length < 1 or self.iova + self.length > 2**64:
             raise ValueError(f"no range of addresses: iova {self.iova}, length {self.length}")
-        ib.nbytes_for(self.length, self.page_size)  # raises for what is no page size
+        nbytes_for(self.length, self.page_size)  # raises for what is no page size
         if self.granularity < 1:
             raise ValueError(f"granularity must be 1 or more, not {self.granularity}")
         for name in ("source", "host", "started"):
@@ -53,9 +53,9 @@ class Meta:
             raise TypeError(f"notes must be a dict, not {self.notes!r}")
 
     @property
-    def geometry(self) -> tuple[int, int, int]:
-        """(iova, length, page_size)."""
-        return self.iova, self.length, self.page_size
+    def geometry(self) -> Geometry:
+        """That of each epoch's bitmap."""
+        return geometry_of(self)
 
     def noting(self, name: str, value: Any) -> Meta:
         """The same with a note more, or another value for one."""

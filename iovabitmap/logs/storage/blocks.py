@@ -1,29 +1,30 @@
-"""Rows of a log in memory: blocks of at most BLOCK_ROWS, which bound what reading and writing hold.
+"""Blocks of a log's rows: of at most BLOCK_ROWS, which bound what reading and writing hold. A block
+is five arrays, the columns of the file.
 
-A block is five arrays, the columns of the file. Reading checks each block against the log's
-geometry before anyone sees it: a checksum tells damage, and this tells what was made up.
+Reading checks each block against the log's geometry before anyone sees it: a checksum tells damage,
+and this tells what was made up.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from .._base.interval_arrays import union
-from ._errors import LogError
+from ..._base.interval_arrays import union
+from ...timeline.rows import Addresses
+from ..errors import LogError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from ._errors import StrPath
-    from ._meta import Meta
+    from ..._base.paths import StrPath
+    from .meta import Meta
 
 BLOCK_ROWS = 1 << 17
 
-Column = npt.NDArray[Any]
-Addresses = npt.NDArray[np.uint64]
+Column: TypeAlias = npt.NDArray[Any]
 
 
 class Block(NamedTuple):
@@ -61,6 +62,13 @@ def of_epoch(epoch: int, t_start_ns: int, t_end_ns: int, iova: Addresses, n: Add
     return Block._make((*times, iova, n))
 
 
+def join(blocks: list[Block]) -> Block:
+    """One block of many, which there is at least one of."""
+    if len(blocks) == 1:
+        return blocks[0]
+    return Block(*(np.concatenate(column) for column in zip(*blocks, strict=True)))
+
+
 def regroup(blocks: Iterable[Block], rows: int = BLOCK_ROWS) -> Iterator[Block]:
     """The same rows in blocks of exactly `rows`; the last may have fewer."""
     waiting: list[Block] = []
@@ -74,13 +82,6 @@ def regroup(blocks: Iterable[Block], rows: int = BLOCK_ROWS) -> Iterator[Block]:
             waiting, count = [whole.part(rows, count)], count - rows
     if count:
         yield join(waiting)
-
-
-def join(blocks: list[Block]) -> Block:
-    """One block of many, which there is at least one of."""
-    if len(blocks) == 1:
-        return blocks[0]
-    return Block(*(np.concatenate(column) for column in zip(*blocks, strict=True)))
 
 
 def check(block: Block, meta: Meta, path: StrPath) -> Block:

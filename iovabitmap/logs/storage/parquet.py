@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .._base.optional import need
-from ._blocks import BLOCK_ROWS, COLUMN_TYPES, Block, Column, check, regroup
-from ._errors import LogError, blaming
-from ._meta import Meta, from_json
-from ._pages import check_pages
+from ..._base.optional import need
+from ..errors import LogError, blaming
+from .blocks import BLOCK_ROWS, COLUMN_TYPES, Block, Column, check, regroup
+from .meta import Meta, from_json
+from .pages import check_pages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

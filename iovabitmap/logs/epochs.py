@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..timeline import Rows
-from ._errors import LogError
+from .errors import LogError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from ..timeline.rows import Times
-    from ._blocks import Block
-    from ._journal import Journal
-    from ._parquet import ParquetLog
+    from .storage.blocks import Block
+    from .storage.journal import Journal
+    from .storage.parquet import ParquetLog
 
 
 class Epochs:

@@ -1,10 +1,4 @@
-"""Pictures of bitmaps, logs, curves and predictions. Needs matplotlib: `iovabitmap[plot]`.
-
-Each function draws into `ax`, or into a new figure, returns the axes, and never shows anything. A
-part of a picture that stands for many pages is coloured by how many of them are dirty, on a scale
-of roots, and white only where none is: a single dirty page can't vanish. Colours are told apart
-without seeing red and green, and in grey.
-"""
+"""Pictures by matplotlib: maps, rates, curves, the rounds of a pre-copy."""
 
 from __future__ import annotations
 
@@ -13,34 +7,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._base.optional import need
-from ._view import view
-from .timeline import Summary
+from .._base.optional import need
+from .._base.text import printable, show_bandwidth, show_seconds, unit_of
+from ..analysis import VolumeCurve
+from ..analysis import volume_curve as measured_curve
+from ..timeline import Summary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from . import DirtyLog, IOVABitmap
-    from .analysis import Prediction, VolumeCurve
-    from .logs._errors import StrPath
-    from .timeline.axis import Floats
-
-__all__ = [
-    "bitmap",
-    "density_map",
-    "heatmap",
-    "overview",
-    "precopy",
-    "rate",
-    "view",
-    "volume_curve",
-]
+    from .._base.paths import StrPath
+    from .._core import IOVABitmap
+    from ..analysis import Prediction
+    from ..logs import DirtyLog
+    from ..timeline.axis import Floats
 
 MIB = 1 << 20
 SECONDS = "time (s)"
 LABELS = 12  # addresses beside a map
 BLUE, ORANGE, GREY = "#0072b2", "#e69f00", "0.35"
-UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 
 def heatmap(
@@ -116,13 +101,11 @@ def volume_curve(
         Bytes per second. Where it is given, what is sent within t is drawn too: a pre-copy gains on
         the guest where that is above the curve.
     """
-    from . import analysis
-
-    if not isinstance(curve, analysis.VolumeCurve):
-        curve = analysis.volume_curve(curve)
+    if not isinstance(curve, VolumeCurve):
+        curve = measured_curve(curve)
     ax = _axes(ax)
     top = float(curve.seconds[-1])
-    unit, size = _unit(max(float(curve.nbytes.max()), float(curve(top))))
+    unit, size = unit_of(max(float(curve.nbytes.max()), float(curve(top))))
     t = np.linspace(0, top, 513)
     ax.plot(t, curve(t) / size, color=BLUE, label="dirty volume D(t)")
     ax.errorbar(
@@ -135,7 +118,13 @@ def volume_curve(
         label="measured, with spread",
     )
     if bandwidth:
-        ax.plot(t, t * bandwidth / size, "--", color=ORANGE, label=f"sent at {_bits(bandwidth)}")
+        ax.plot(
+            t,
+            t * bandwidth / size,
+            "--",
+            color=ORANGE,
+            label=f"sent at {show_bandwidth(bandwidth)}",
+        )
         ax.set_ylim(0, 1.15 * max(float(curve(top)), float(curve.nbytes.max())) / size or None)
     ax.set_xlabel("interval t (s)")
     ax.set_ylabel(f"distinct dirty memory ({unit})")
@@ -154,7 +143,7 @@ def precopy(prediction: Prediction, ax: Axes | None = None) -> Axes:
     rounds = prediction.rounds
     ends = np.cumsum([part.seconds for part in rounds])
     starts = np.concatenate(([0], ends[:-1]))
-    unit, size = _unit(max(part.nbytes for part in rounds))
+    unit, size = unit_of(max(part.nbytes for part in rounds))
     sent = np.array([part.nbytes for part in rounds]) / size
     ax.bar(starts, sent, ends - starts, align="edge", color=BLUE, edgecolor="white", label="sent")
     remaining = np.array([part.remaining for part in rounds]) / size
@@ -165,7 +154,7 @@ def precopy(prediction: Prediction, ax: Axes | None = None) -> Axes:
     ax.set_ylim(bottom=0)
     ax.set_xlabel(SECONDS)
     ax.set_ylabel(f"memory ({unit})")
-    ends_in = f"downtime {prediction.downtime_seconds:.3g} s"
+    ends_in = f"downtime {show_seconds(prediction.downtime_seconds)}"
     ax.set_title(
         f"converges in {len(rounds)} rounds, {ends_in}"
         if prediction.converges
@@ -221,9 +210,11 @@ def overview(log: DirtyLog, path: StrPath, summary: Summary) -> None:
     where, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     heatmap(summary, where)
     where.set_xlabel("")
+    name = printable(log.source or log.path.name)
     where.set_title(
-        f"{log.source or log.path.name}: {len(log)} epochs, pages of {log.page_size} bytes, "
-        f"{summary.union_count:,} ever dirty"
+        f"{name}: {len(log)} epochs, pages of {log.page_size} bytes, "
+        f"{summary.union_count:,} ever dirty",
+        parse_math=False,  # a path may hold dollars
     )
     rate(summary, below)
     figure.savefig(path, dpi=130)
@@ -291,16 +282,6 @@ def _at_most(cells: Floats, edges: Floats, count: int) -> tuple[Floats, Floats]:
     begins = np.arange(count) * len(cells) // count
     sizes = np.diff([*begins, len(cells)])
     return np.add.reduceat(cells, begins) / sizes[:, None], np.append(edges[begins], edges[-1])
-
-
-def _unit(nbytes: float) -> tuple[str, float]:
-    """The largest unit of which there is at least one, and its bytes."""
-    power = min(int(math.log2(max(nbytes, 1))) // 10, len(UNITS) - 1)
-    return UNITS[power], float(1 << (10 * power))
-
-
-def _bits(bandwidth: float) -> str:
-    return f"{bandwidth * 8 / 1e9:.3g} Gbit/s"
 
 
 def _time_edges(summary: Summary) -> tuple[Floats, str]:

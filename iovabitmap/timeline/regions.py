@@ -1,16 +1,9 @@
-"""The memory behind the addresses: how much, whose, and how much of it was dirty."""
+"""The memory behind the addresses: how much there is, whose, and how much of it was dirty."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
-
-import numpy as np
-
-from . import rows
-
-if TYPE_CHECKING:
-    from .timeline import Timeline
+from typing import NamedTuple
 
 
 class Memory(NamedTuple):
@@ -60,21 +53,3 @@ class Dirtied:
     name: str
     nbytes: int
     count: int
-
-
-def by_memory(tl: Timeline) -> list[Dirtied]:
-    """The memory that the layout names and that was ever dirty, in descending order of dirty pages.
-
-    Empty without a layout. Addresses that had two names count for both.
-    """
-    if not tl.layout:
-        return []
-    union = rows.of(tl.union_ranges())
-    sums: dict[tuple[int, str], tuple[int, int]] = {}
-    for iova, length, _, pid, name in tl.layout:
-        nbytes, count = sums.get((pid, name), (0, 0))
-        area = rows.of(np.array([(iova, length)], np.uint64))
-        dirty = rows.count(rows.cut(union, area), tl.page_size, tl.iova)
-        sums[pid, name] = nbytes + length, count + dirty
-    found = [Dirtied(pid, name, *numbers) for (pid, name), numbers in sums.items() if numbers[1]]
-    return sorted(found, key=lambda each: (-each.count, each.pid, each.name))

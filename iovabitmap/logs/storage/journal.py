@@ -24,10 +24,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .._base.optional import need
-from ._blocks import BLOCK_ROWS, Addresses, Block, Column, check, of_epoch
-from ._errors import LogError, blaming
-from ._meta import MAX_JSON, Meta, from_json
+from ..._base.optional import need
+from ...timeline.rows import Addresses
+from ..errors import LogError, blaming
+from .blocks import BLOCK_ROWS, Block, Column, check, of_epoch
+from .meta import MAX_JSON, Meta, from_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -1,0 +1,8 @@
+"""What a path may be."""
+
+from __future__ import annotations
+
+import os
+from typing import TypeAlias
+
+StrPath: TypeAlias = str | os.PathLike[str]

@@ -1,0 +1,190 @@
+"""Running another program under a CommandTracker: signals that are passed on, waiting for its end,
+and its exit status.
+
+The recorder ends when the program does, and never before: a signal to end goes to the program,
+whose last writes are recorded too. Ctrl-C in a terminal reaches both by itself, and is not sent
+twice: a second one makes some servers give up at once. The recorder's handlers are in place before
+the program starts, and each signal wakes it, whichever of its threads the kernel interrupts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import select
+import signal
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import FrameType
+
+    from ..sources import CommandTracker
+
+BY_SIGNAL = 128
+PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+OF_TERMINAL = (signal.SIGINT, signal.SIGHUP)  # a terminal sends these to all of its foreground
+
+
+class Life:
+    """Of any process, from now on. OSError where there is none. To be closed.
+
+    `wake` is a descriptor that can be read after a signal, as `handling` gives: waiting stops for
+    the signal's handler, and goes on.
+
+    Attributes
+    ----------
+    ended : bool
+        Whether `over` has seen the process's end.
+    """
+
+    def __init__(self, pid: int, wake: int | None = None) -> None:
+        self.ended = False
+        self._wake = wake
+        self._fd = os.pidfd_open(pid)
+        self._poll = select.poll()
+        self._poll.register(self._fd, select.POLLIN)
+        if wake is not None:
+            self._poll.register(wake, select.POLLIN)
+
+    def over(self, until_ns: int | None) -> bool:
+        """Waits until a moment of CLOCK_MONOTONIC, or for ever: whether the process has ended."""
+        while not self.ended:
+            ms = None if until_ns is None else max(0.0, (until_ns - time.monotonic_ns()) / 1e6)
+            ready = [fd for fd, _ in self._poll.poll(ms)]
+            self.ended = self._fd in ready
+            if not ready:
+                break
+            if self._wake in ready:
+                drain(self._wake)
+        return self.ended
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+class Running:
+    """A program that is tracked: from its start to its end, with `with`.
+
+    Leaving the block stops the tracking; the program goes on, if it runs.
+
+    Attributes
+    ----------
+    start_ns : int
+        When it was started: CLOCK_MONOTONIC.
+    life : Life
+        To wait for its end; inside the block only.
+    """
+
+    def __init__(self, tracker: CommandTracker) -> None:
+        self.tracker = tracker
+        self.start_ns = 0
+        self._life: Life | None = None
+        self._early: list[int] = []  # signals that came before there was a program
+
+    def __enter__(self) -> Running:
+        self._restore = contextlib.ExitStack()
+        with self._restore:
+            wake = self._restore.enter_context(handling(self._pass_on))
+            self._restore.callback(self.tracker.stop)
+            self.start_ns = time.monotonic_ns()
+            self.tracker.start()
+            assert self.tracker.process is not None
+            self._life = Life(self.tracker.process.pid, wake)
+            self._restore.callback(self._life.close)
+            # A terminal's too: a program that it reached so early has ended, because a program
+            # cannot have handlers before its memory is tracked.
+            for number in self._early:
+                self.tracker.process.send_signal(number)
+            self._restore.enter_context(many_descriptors())
+            self._restore = self._restore.pop_all()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._restore.close()
+
+    @property
+    def life(self) -> Life:
+        assert self._life is not None
+        return self._life
+
+    def exit_status(self) -> int:
+        """Waits for the end: the program's status, as a shell tells it: 128 + n for signal n."""
+        self.life.over(None)
+        status = self.tracker.wait()
+        return status if status >= 0 else BY_SIGNAL - status
+
+    def _pass_on(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        process = self.tracker.process
+        if process is None:
+            self._early.append(number)
+        elif self._life is not None and self._life.ended:  # it is us that should end
+            if number == signal.SIGINT:
+                raise KeyboardInterrupt
+            raise SystemExit(BY_SIGNAL + number)
+        # A program whose end we have not seen yet may be gone, by this very signal of a terminal:
+        # then nothing is sent, and what it wrote is still to be recorded.
+        elif not (number in OF_TERMINAL and reached_by_terminal(process.pid)):
+            process.send_signal(number)
+
+
+@contextlib.contextmanager
+def handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[int]:
+    """Signals to end go to the handler inside; those that are ignored stay so.
+
+    Yields a descriptor that can be read after each signal. A poll that includes it also ends for a
+    signal that came just before the poll began, or that interrupted another thread.
+    """
+    before = {number: signal.getsignal(number) for number in PASSED_ON}
+    wake, woken = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    woken_before = signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
+    try:
+        for number, old in before.items():
+            if old not in (signal.SIG_IGN, None):  # None: not Python's to put back
+                signal.signal(number, handler)
+        yield wake
+    finally:
+        for number, old in before.items():
+            if old is not None:
+                signal.signal(number, old)
+        signal.set_wakeup_fd(woken_before)
+        os.close(wake)
+        os.close(woken)
+
+
+def drain(fd: int) -> None:
+    """Reads what a descriptor that does not block has."""
+    with contextlib.suppress(BlockingIOError):
+        while os.read(fd, 4096):
+            pass
+
+
+@contextlib.contextmanager
+def many_descriptors() -> Iterator[None]:
+    """As many open files as we may have inside: each tracked process takes four. Not before the
+    program was started, which would inherit that."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def reached_by_terminal(pid: int) -> bool:
+    """Whether what is typed at our terminal to interrupt reaches this process just as us."""
+    try:
+        if os.getpgid(pid) != os.getpgrp():
+            return False
+        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:  # it is gone, or we have no terminal
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(terminal)
