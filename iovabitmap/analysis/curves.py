@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._text import show_bytes, show_seconds
-from .series import NS, Runs, Series, Source, as_series, pages_of
+from .pieces import Ints, pieces_of
+from .series import NS, Series, Source, as_series
 
 Floats = NDArray[np.float64]
 
@@ -239,32 +240,34 @@ def _checked(epochs: Iterable[int], n: int) -> list[int]:
 class _Gaps:
     """How long pages stayed clean: epochs `end - length` to `end` were clean on `pages` pages."""
 
-    def __init__(self, n: int, touched: int, end: Runs, length: Runs, pages: Runs) -> None:
+    def __init__(self, n: int, touched: int, end: Ints, length: Ints, pages: Floats) -> None:
         self.n, self.touched = n, touched
         self.end, self.length, self.pages = end, length, pages
 
     @classmethod
     def of(cls, series: Series) -> _Gaps:
-        n = len(series)
-        last = np.full(series.npages, -1, np.int32)  # the epoch in which a page was dirty last
+        n, pieces = len(series), pieces_of(series)
+        last = np.full(len(pieces), -1, np.int64)  # the epoch in which a piece was dirty last
+        weight = pieces.pages.astype(np.float64)
         ends, lengths, counts = [], [], []
 
-        def add(end: int, gap: NDArray[np.int32]) -> None:
-            pages = np.bincount(gap[gap > 0])
+        def add(end: int, dirty: Ints | slice) -> None:
+            gap = end - 1 - last[dirty]
+            pages = np.bincount(gap, weight[dirty])
+            pages[:1] = 0  # dirty in the epoch before: no gap
             length = np.flatnonzero(pages)
             ends.append(np.full(len(length), end, np.int64))
             lengths.append(length)
             counts.append(pages[length])
 
-        for number, epoch in enumerate(series):
-            pages = pages_of(epoch.runs)
-            add(number, number - 1 - last[pages])
-            last[pages] = number
-        touched = last >= 0
-        add(n, n - 1 - last[touched])
+        for number in range(n):
+            dirty = pieces.dirty(number)
+            add(number, dirty)
+            last[dirty] = number
+        add(n, slice(None))
         return cls(
             n,
-            int(touched.sum()),
+            pieces.sum(slice(None)),
             np.concatenate(ends),
             np.concatenate(lengths),
             np.concatenate(counts),
@@ -275,9 +278,10 @@ class _Gaps:
         long = self.length >= k
         end, length, pages = self.end[long], self.length[long], self.pages[long]
         size = self.n - k + 2
-        missing = np.bincount(end - length, pages, size)
+        missing: Floats = np.bincount(end - length, pages, size).astype(np.float64)
         missing -= np.bincount(end - k + 1, pages, size)
-        return (self.touched - np.cumsum(missing)[: size - 1]).astype(np.float64)
+        found: Floats = self.touched - np.cumsum(missing)[: size - 1]
+        return found
 
 
 def fit_saturating(curve: VolumeCurve) -> VolumeCurve:

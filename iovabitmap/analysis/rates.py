@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._rows import merged
 from .._text import show_bytes, show_seconds
-from .series import Interval, Runs, Series, Source, as_series, joined, pages_of
+from .pieces import pieces_of
+from .series import Interval, Runs, Series, Source, as_series
 from .units import GIB, MIB
 
 
@@ -101,25 +103,17 @@ def dirty_rate(log: Source, i: int | None = None, j: int | None = None) -> Dirty
 def union_runs(epochs: Iterable[Interval]) -> Runs:
     """The pages dirty in any of the epochs."""
     parts = [epoch.runs for epoch in epochs if len(epoch.runs)]
-    return joined(np.concatenate(parts)) if parts else np.empty((0, 2), np.int64)
+    return merged(np.concatenate(parts)) if parts else np.empty((0, 2), np.uint64)
 
 
 def _rows(runs: Runs, series: Series) -> NDArray[np.uint64]:
     """Runs as rows (iova, length), the last one cut at the end of the range."""
-    rows = runs.astype(np.uint64) * np.uint64(series.page_size)
-    if len(rows):
-        rows[-1, 1] = min(int(rows[-1, 1]), series.length - int(rows[-1, 0]))
+    page_size = np.uint64(series.page_size)
+    rows = runs * page_size  # of a run up to 2**64 the length wraps: it is the one that is cut
+    if len(rows) and int(runs[-1].sum()) == series.npages:
+        rows[-1, 1] = series.length - int(rows[-1, 0])
     rows[:, 0] += np.uint64(series.iova)
     return rows
-
-
-def dirty_counts(series: Series) -> NDArray[np.uint32]:
-    """In how many epochs each page was dirty."""
-    change = np.zeros(series.npages + 1, np.int32)
-    for epoch in series:  # a run of an epoch overlaps no other: each place changes once
-        change[epoch.runs[:, 0]] += 1
-        change[epoch.runs.sum(axis=1)] -= 1
-    return np.cumsum(change[:-1], dtype=np.int32).astype(np.uint32)
 
 
 def hot_ranges(
@@ -136,10 +130,12 @@ def hot_ranges(
 def _hot_runs(series: Series, at_least: float) -> Runs:
     if not 0 < at_least <= 1:
         raise ValueError(f"at_least must be above 0 and at most 1, not {at_least}")
-    hot = dirty_counts(series) >= math.ceil(at_least * len(series) - 1e-9)
-    edges = np.flatnonzero(np.diff(hot.astype(np.int8), prepend=0, append=0))
-    starts, ends = edges[::2], edges[1::2]
-    return np.stack([starts, ends - starts], axis=1).astype(np.int64)
+    pieces = pieces_of(series)
+    change = np.zeros(len(pieces) + 1, np.int64)
+    for runs in pieces.runs:  # a run of an epoch overlaps no other: each place changes once
+        change[runs[:, 0]] += 1
+        change[runs.sum(axis=1)] -= 1
+    return pieces.rows(np.cumsum(change[:-1]) >= math.ceil(at_least * len(series) - 1e-9))
 
 
 def reuse(log: Source, i: int | None = None, j: int | None = None) -> Any:
@@ -153,25 +149,26 @@ def reuse(log: Source, i: int | None = None, j: int | None = None) -> Any:
     from ._extras import pandas
 
     series = as_series(log, i, j)
-    seen = np.full(series.npages, -2, np.int32)
+    pieces = pieces_of(series)
+    seen = np.full(len(pieces), -2, np.int64)
     rows = []
     before = 0
     for number, epoch in enumerate(series):
-        pages = pages_of(epoch.runs)
-        last = seen[pages]
-        again = int((last == number - 1).sum())
+        dirty = pieces.dirty(number)
+        last = seen[dirty]
+        again = pieces.sum(dirty[last == number - 1])
         rows.append(
             {
                 "seconds": epoch.seconds,
-                "pages": len(pages),
-                "first": int((last == -2).sum()),
-                "new": len(pages) - again,
+                "pages": epoch.pages,
+                "first": pieces.sum(dirty[last == -2]),
+                "new": epoch.pages - again,
                 "again": again,
                 "gone": before - again,
             }
         )
-        seen[pages] = number
-        before = len(pages)
+        seen[dirty] = number
+        before = epoch.pages
     return pandas().DataFrame(rows).rename_axis("epoch")
 
 
@@ -190,18 +187,18 @@ def amplification(x: Any, i: int | None = None, j: int | None = None) -> dict[in
     page_size = series.page_size
     shifts = range(max(1, (GIB // page_size).bit_length()))
     pages = 0
-    blocks = np.zeros(len(shifts), np.int64)
+    blocks = [0] * len(shifts)
     for epoch in series:
         pages += epoch.pages
-        first, last = epoch.runs[:, 0].copy(), epoch.runs.sum(axis=1) - 1
+        first = epoch.runs[:, 0].copy()
+        last = first + (epoch.runs[:, 1] - np.uint64(1))
         for shift in shifts:
             same = first[1:] == last[:-1]  # a block that the run before has counted
             blocks[shift] += int((last - first + 1).sum()) - int(same.sum())
-            first >>= 1
-            last >>= 1
+            first >>= np.uint64(1)
+            last >>= np.uint64(1)
     return {
-        page_size << shift: (float((int(blocks[shift]) << shift) / pages) if pages else 1.0)
-        for shift in shifts
+        page_size << shift: ((blocks[shift] << shift) / pages if pages else 1.0) for shift in shifts
     }
 
 
@@ -274,8 +271,8 @@ def working_set(
 
     series = as_series(log, i, j)
     return WorkingSet(
-        union=int(_rows(union_runs(series), series)[:, 1].sum()),
-        hot=int(_rows(_hot_runs(series, at_least), series)[:, 1].sum()),
+        union=int(union_runs(series)[:, 1].sum()) * series.page_size,
+        hot=int(_hot_runs(series, at_least)[:, 1].sum()) * series.page_size,
         plateau=plateau(volume_curve(series), bandwidth=bandwidth),
         at_least=at_least,
         bandwidth=bandwidth,

@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from .._nanoseconds import nanoseconds
+from .._rows import Rows, merged
+
 if TYPE_CHECKING:
     from iovabitmap import IOVABitmap
 
 Timed: TypeAlias = "tuple[IOVABitmap, int, int]"
 Source: TypeAlias = "Series | Iterable[Timed] | Any"  # Any: a DirtyLog, which need not be loaded
-Runs: TypeAlias = NDArray[np.int64]
+Runs: TypeAlias = Rows  # (first page, pages); uint64, in which no end of a run overflows
 
 NS = 1e-9
 
@@ -71,25 +74,17 @@ class Series(Sequence[Interval]):
         return Series(self.iova, self.length, self.page_size, self._epochs[i:j])
 
 
-def page_runs(ranges: NDArray[np.uint64], iova: int, page_size: int) -> Runs:
+def page_runs(ranges: Rows, iova: int, page_size: int) -> Runs:
     """Rows (iova, length) as rows (first page, pages). A row of length 0 says: clean."""
     ranges = ranges[ranges[:, 1] > 0]
-    shift = page_size.bit_length() - 1
-    start = (ranges[:, 0] - np.uint64(iova)) >> np.uint64(shift)
-    last = (ranges[:, 0] + (ranges[:, 1] - np.uint64(1)) - np.uint64(iova)) >> np.uint64(shift)
-    runs = np.stack([start, last - start + np.uint64(1)], axis=1).astype(np.int64)
-    if len(runs) > 1 and (runs[:-1, 0] + runs[:-1, 1] > runs[1:, 0]).any():
-        return joined(runs)
+    shift = np.uint64(page_size.bit_length() - 1)
+    offset = ranges[:, 0] - np.uint64(iova)
+    start = offset >> shift
+    last = (offset + (ranges[:, 1] - np.uint64(1))) >> shift
+    runs = np.stack([start, last - start + np.uint64(1)], axis=1)
+    if len(runs) > 1 and (last[:-1] >= start[1:]).any():
+        return merged(runs)
     return runs
-
-
-def joined(runs: Runs) -> Runs:
-    """The same pages as ascending runs that neither overlap nor touch."""
-    runs = runs[np.argsort(runs[:, 0], kind="stable")]
-    ends = np.maximum.accumulate(runs[:, 0] + runs[:, 1])
-    first = np.flatnonzero(np.append(True, runs[1:, 0] > ends[:-1]))
-    last = np.append(first[1:], len(runs)) - 1
-    return np.stack([runs[first, 0], ends[last] - runs[first, 0]], axis=1)
 
 
 def as_series(source: Source, i: int | None = None, j: int | None = None) -> Series:
@@ -132,7 +127,8 @@ def _of_bitmaps(source: Iterable[Timed]) -> Series:
             raise ValueError(f"epoch {number} has the geometry {found}, the first one {geometry}")
         geometry = found
         runs = page_runs(np.asarray(bm.ranges()).reshape(-1, 2), bm.iova, bm.page_size)
-        epochs.append(Interval(int(t_start_ns), int(t_end_ns), runs))
+        start, end = nanoseconds("t_start_ns", t_start_ns), nanoseconds("t_end_ns", t_end_ns)
+        epochs.append(Interval(start, end, runs))
     if geometry is None:
         raise ValueError("no epoch: the sequence is empty")
     return Series(*geometry, epochs)
@@ -149,8 +145,8 @@ def _check_times(series: Series) -> None:
         before = epoch.t_end_ns
 
 
-def pages_of(runs: Runs) -> NDArray[np.int64]:
-    """Each page of the runs, ascending."""
+def numbers_of(runs: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Each number of the runs (first, how many), ascending."""
     lengths = runs[:, 1]
     ends = np.cumsum(lengths)
     total = int(ends[-1]) if len(ends) else 0

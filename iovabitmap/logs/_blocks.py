@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from .._rows import integer_rows, merged
 from ._errors import LogError
 
 if TYPE_CHECKING:
@@ -117,30 +118,26 @@ def page_runs(ranges: npt.ArrayLike, meta: Meta) -> Addresses:
 
     Raises
     ------
+    TypeError
+        For what is not integers.
     ValueError
-        For a range that is not inside, with its number counted from 0, and for what are no ranges.
+        For a range that is not inside, with its number counted from 0, and for another shape.
     """
-    rows = np.asarray(ranges)
-    if rows.size == 0:
-        return np.empty((0, 2), np.uint64)
-    if rows.ndim != 2 or rows.shape[1] != 2 or rows.dtype.kind not in "iu":
-        raise ValueError(f"ranges must be integers of shape (n, 2), not {rows.dtype} {rows.shape}")
-    iova, length = rows.astype(np.uint64).T
+    rows = integer_rows(ranges)
+    iova, length = rows.T
     base, total, page = (np.uint64(value) for value in meta.geometry)
     offset = iova - base
     bad = (iova < base) | (offset > total) | (length > total - np.minimum(offset, total))
-    bad |= (rows < 0).any(axis=1)
     if bad.any():
         row = int(bad.argmax())
-        raise ValueError(f"row {row}: {rows[row].tolist()} is not inside the log's range")
+        raise ValueError(
+            f"row {row}: {rows[row].tolist()} is not inside the log's range: iova {meta.iova}, "
+            f"length {meta.length}"
+        )
     some = length != 0
-    order = np.argsort(offset[some], kind="stable")
-    first = offset[some][order] // page  # page numbers; the last one of each range is inclusive
-    last = np.maximum.accumulate((offset + length - np.uint64(1))[some][order] // page)
-    starts = np.flatnonzero(np.concatenate(([True], first[1:] > last[:-1] + np.uint64(1))))
-    if not len(first):
-        return np.empty((0, 2), np.uint64)
-    ends = np.append(starts[1:], len(first)) - 1
-    begin = first[starts] * page
-    size = (last[ends] - first[starts]) * page + np.minimum(page, total - last[ends] * page)
-    return np.column_stack((begin + base, size))
+    first = offset[some] // page  # page numbers; the last one of each range is inclusive
+    last = (offset[some] + (length[some] - np.uint64(1))) // page
+    runs = merged(np.column_stack((first, last - first + np.uint64(1))))
+    first, last = runs[:, 0], runs[:, 0] + (runs[:, 1] - np.uint64(1))
+    size = (last - first) * page + np.minimum(page, total - last * page)
+    return np.column_stack((first * page + base, size))
