@@ -126,7 +126,7 @@ def rate(rate: DirtyRate) -> str:
     return _piece(
         rate,
         [
-            ("rate", f"{rate.mib_per_s:.4g} MiB/s"),
+            ("rate", f"{rate.mib_per_s:.4g} MiB/s" if rate.seconds else "none within 0 s"),
             ("dirty", f"{_count(rate.pages, 'page')} of {show_bytes(rate.page_size)}"),
             ("within", show_seconds(rate.seconds)),
         ],
@@ -142,7 +142,7 @@ def working_set(found: WorkingSet) -> str:
         [
             ("union", show_bytes(found.union)),
             (f"hot, dirty in {100 * found.at_least:.3g} % of epochs", show_bytes(found.hot)),
-            (left, show_bytes(found.plateau)),
+            (left, found._plateau_text()),
             ("within", show_seconds(found.seconds)),
         ],
     )
@@ -161,7 +161,7 @@ def curve(curve: VolumeCurve) -> str:
     ]
     return _piece(
         curve,
-        [*facts, ("memory", show_bytes(curve.total))],
+        [*facts, ("memory", _memory(curve.total_bytes))],
         _bars(points, f"distinct dirty memory within 0 to {show_seconds(last)}"),
     )
 
@@ -178,7 +178,12 @@ def prediction(found: Prediction) -> str:
     numbered = list(enumerate(found.rounds))
     few = numbered if len(numbered) <= ROUNDS else [*numbered[: ROUNDS - 1], numbered[-1]]
     rows = [
-        (str(n), show_bytes(part.nbytes), show_seconds(part.seconds), show_bytes(part.remaining))
+        (
+            str(n),
+            show_bytes(part.nbytes),
+            show_seconds(part.seconds),
+            show_bytes(part.remaining_bytes),
+        )
         for n, part in few
     ]
     if len(few) < len(numbered):
@@ -230,6 +235,10 @@ def _count(number: int, what: str) -> str:
 
 def _bits(bandwidth: float) -> str:
     return f"{bandwidth * 8 / 1e9:.4g} Gbit/s"
+
+
+def _memory(nbytes: float | None) -> str:
+    return "unknown" if nbytes is None else show_bytes(nbytes)
 
 
 def _grid(lines: Sequence[Sequence[float]], label: str) -> str:

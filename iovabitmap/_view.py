@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .logs._blocks import Block
     from .logs._errors import StrPath
 
-MOST = 1 << 20  # rows, and epochs
+MAX_ROWS = 1 << 20  # rows, and epochs
 LINES, COLUMNS = 512, 1024  # the most cells of the image, of two pixels each
 LEVELS = 255  # of a cell; 0 has no colour
 TICKS = (1, 5, 10, 25, 50, 75, 100)  # of the scale of colours, in percent
@@ -57,7 +57,7 @@ class Rows:
     end: Ints = field(default_factory=_none)
 
     @classmethod
-    def of(cls, log: DirtyLog, most: int) -> Rows:
+    def of(cls, log: DirtyLog, max_rows: int) -> Rows:
         """Those of a log, which is read a block of the file at a time; at most so many."""
         pages = (log.length - 1) // log.page_size + 1
         rows = cls(shift=max(0, (pages - 1).bit_length() - EXACT_BITS))
@@ -69,7 +69,7 @@ class Rows:
             epochs = int(numbers[-1]) + 1
             times.append((block.t_start_ns[new], block.t_end_ns[new]))
             rows._add(block, log)
-            rows._fit(epochs, most)
+            rows._fit(epochs, max_rows)
         if times:
             start, end = (np.concatenate(parts) for parts in zip(*times, strict=True))
             begins = np.arange(0, epochs, rows.epochs_each)
@@ -88,10 +88,10 @@ class Rows:
             np.append(self.first + self.count - 1, last),
         )
 
-    def _fit(self, epochs: int, most: int) -> None:
+    def _fit(self, epochs: int, max_rows: int) -> None:
         """Coarser, until there are at most so many runs, and groups of the epochs so far."""
-        while (many := epochs > most * self.epochs_each) or len(self.first) > most:
-            self._coarser(many or len(np.unique(self.group)) * 2 > most)
+        while (many := epochs > max_rows * self.epochs_each) or len(self.first) > max_rows:
+            self._coarser(many or len(np.unique(self.group)) * 2 > max_rows)
 
     def _coarser(self, epochs: bool) -> None:
         """Half of the groups, or blocks twice as large."""
@@ -142,7 +142,7 @@ def _times(rows: Rows) -> tuple[Any, Any, str]:
     return numbers, numbers + rows.epochs_each, "epoch"
 
 
-def view(log: DirtyLog, *, most: int = MOST) -> View:
+def view(log: DirtyLog, *, max_rows: int = MAX_ROWS) -> View:
     """A log to pan and zoom in a browser, as one page of HTML, or in a notebook.
 
     Zoom by the wheel or with a box. Each dirty page of each epoch can be seen, and what is under
@@ -151,7 +151,7 @@ def view(log: DirtyLog, *, most: int = MOST) -> View:
     Parameters
     ----------
     log : DirtyLog
-    most : int
+    max_rows : int
         Rows that the page holds, and epochs, which bounds its size: some 20 MB by default. Of a
         larger log pages are taken together in blocks, then epochs; the title says so.
 
@@ -168,9 +168,9 @@ def view(log: DirtyLog, *, most: int = MOST) -> View:
     ...     view(log).save("run.html")
     """
     need("bokeh", "view")
-    if most < 1:
-        raise ValueError(f"most must be 1 or more, not {most}")
-    rows = Rows.of(log, most)
+    if max_rows < 1:
+        raise ValueError(f"max_rows must be 1 or more, not {max_rows}")
+    rows = Rows.of(log, max_rows)
     if not len(rows.first):
         raise ValueError("no page is ever dirty in this log: there is nothing to draw")
     block = log.page_size << rows.shift

@@ -15,23 +15,28 @@ from typing import Any
 import numpy as np
 
 from .._text import show_bytes, show_seconds
-from .curves import VolumeCurve
+from .curves import VolumeCurve, check_memory
 from .rates import union_runs
 from .series import NS, Interval, Series, Source, as_series
 
 PAGE_HEADER = 8  # bytes that name a page, sent with each
+UNKNOWN_MEMORY = (
+    "it is not known how much memory is to be sent: give memory_bytes (and zero_bytes, if some of "
+    "it is zeros), in bytes. The range of addresses says nothing of it, and the log has no note "
+    '"memory" or "layout"'
+)
 
 
 @dataclass(frozen=True)
 class Round:
     """One pass: what is sent, how long that takes, and what is dirty at its end.
 
-    `nbytes` are those sent, headers included; `remaining` is memory, in bytes, 0 in the last round.
+    `nbytes` are those sent, headers included; `remaining_bytes` is memory, 0 in the last round.
     """
 
     nbytes: float
     seconds: float
-    remaining: float
+    remaining_bytes: float
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ class Prediction:
     def downtime_seconds(self) -> float:
         if self.converges:
             return self.rounds[-1].seconds
-        return self.rounds[-1].remaining / self.bandwidth
+        return self.rounds[-1].remaining_bytes / self.bandwidth
 
     @property
     def total_bytes(self) -> float:
@@ -81,7 +86,9 @@ def predict_precopy(
     bandwidth: float,
     downtime_limit: float,
     page_header: float = PAGE_HEADER,
-    give_up: float = 3600.0,
+    max_total_seconds: float = 3600.0,
+    memory_bytes: float | None = None,
+    zero_bytes: float | None = None,
 ) -> Prediction:
     """The rounds of a pre-copy of memory that becomes dirty as `curve` says.
 
@@ -91,10 +98,19 @@ def predict_precopy(
         Measured, `VolumeCurve.constant` or `VolumeCurve.saturating`.
     bandwidth : float
         Bytes per second; 1 Gbit/s is ``10**9 / 8``.
-    downtime_limit, give_up : float
-        Seconds. It gives up when the total passes `give_up` after a round that did not stop.
+    downtime_limit, max_total_seconds : float
+        Seconds. It gives up when the total passes `max_total_seconds` after a round that did not
+        stop.
     page_header : float
         Bytes sent with each page, and instead of a page of zeros (in round 0).
+    memory_bytes, zero_bytes : int or float, optional
+        Bytes of all memory, and of its pages of zeros; by default the curve's own.
+
+    Raises
+    ------
+    ValueError
+        For a curve that does not know how much memory there is, without `memory_bytes`; for
+        arguments that are out of range.
 
     Notes
     -----
@@ -105,46 +121,58 @@ def predict_precopy(
 
     Examples
     --------
-    >>> curve = VolumeCurve.constant(25e6, total=50 << 30)
+    >>> curve = VolumeCurve.constant(25e6, total_bytes=50 << 30)
     >>> found = predict_precopy(curve, bandwidth=100e6, downtime_limit=0.3, page_header=0)
     >>> len(found.rounds), round(found.total_seconds, 6)
     (7, 715.784192)
     """
+    if memory_bytes is not None or zero_bytes is not None:
+        curve = VolumeCurve(
+            curve.seconds,
+            curve.nbytes,
+            total_bytes=curve.total_bytes if memory_bytes is None else memory_bytes,
+            zero_bytes=curve.zero_bytes if zero_bytes is None else zero_bytes,
+            page_size=curve.page_size,
+            spread=curve.spread,
+        )
     return _run(
-        total=float(curve.total),
-        zero=float(curve.zero),
+        memory_bytes=curve.total_bytes,
+        zero_bytes=curve.zero_bytes,
         page_size=curve.page_size,
         dirtied=curve,
         bandwidth=bandwidth,
         downtime_limit=downtime_limit,
         page_header=page_header,
-        give_up=give_up,
+        max_total_seconds=max_total_seconds,
     )
 
 
 def _run(
     *,
-    total: float,
-    zero: float,
+    memory_bytes: float | None,
+    zero_bytes: float,
     page_size: int,
     dirtied: Dirtied,
     bandwidth: float,
     downtime_limit: float,
     page_header: float,
-    give_up: float,
+    max_total_seconds: float,
     ends: Callable[[], str] = str,
 ) -> Prediction:
     """The rounds; `dirtied` says what becomes dirty in the next so many seconds, `ends` why no more
     can be known, or nothing."""
-    if not bandwidth > 0 or not math.isfinite(bandwidth):
-        raise ValueError(f"bandwidth must be above 0 bytes per second, not {bandwidth}")
-    if not downtime_limit >= 0 or not page_header >= 0 or not give_up >= 0:
+    _check_bandwidth(bandwidth)
+    if not downtime_limit >= 0 or not page_header >= 0 or not max_total_seconds >= 0:
         raise ValueError(
-            "downtime_limit, page_header and give_up must be 0 or more, "
-            f"not {downtime_limit}, {page_header} and {give_up}"
+            "downtime_limit, page_header and max_total_seconds must be 0 or more, "
+            f"not {downtime_limit}, {page_header} and {max_total_seconds}"
         )
+    if memory_bytes is None:
+        raise ValueError(UNKNOWN_MEMORY)
+    check_memory(memory_bytes, zero_bytes, "memory_bytes")
+    written = float(memory_bytes - zero_bytes)
     per_byte = (page_size + page_header) / page_size
-    nbytes = (total - zero) * per_byte + zero / page_size * page_header
+    nbytes = written * per_byte + zero_bytes / page_size * page_header
     rounds: list[Round] = []
     spent = 0.0
     converges, why = True, ""
@@ -155,41 +183,44 @@ def _run(
             rounds.append(Round(nbytes, seconds, 0.0))
             why = f"{len(rounds)} rounds, {show_seconds(spent)}, down {show_seconds(seconds)}"
             break
-        remaining = float(dirtied(seconds))
+        remaining = min(float(dirtied(seconds)), written)
         rounds.append(Round(nbytes, seconds, remaining))
         converges, why = False, ends()
         if why:
             break
-        if spent > give_up:
-            why = _stuck(rounds, bandwidth, downtime_limit, give_up)
+        if spent > max_total_seconds:
+            why = _stuck(rounds, bandwidth, downtime_limit, max_total_seconds)
             break
         converges = True
         nbytes = remaining * per_byte
     return Prediction(converges, why, tuple(rounds), bandwidth, downtime_limit)
 
 
-def _stuck(rounds: Sequence[Round], bandwidth: float, limit: float, give_up: float) -> str:
-    left = rounds[-1].remaining
+def _stuck(
+    rounds: Sequence[Round], bandwidth: float, limit: float, max_total_seconds: float
+) -> str:
+    left = rounds[-1].remaining_bytes
     return (
-        f"after {len(rounds)} rounds and {show_seconds(give_up)} {show_bytes(left)} are left, "
-        f"which take {show_seconds(left / bandwidth)} of a limit of {show_seconds(limit)}"
+        f"after {len(rounds)} rounds and {show_seconds(max_total_seconds)} {show_bytes(left)} are "
+        f"left, which take {show_seconds(left / bandwidth)} of a limit of {show_seconds(limit)}"
     )
 
 
-def plateau(curve: VolumeCurve, *, bandwidth: float, rounds: int = 1000) -> float:
-    """Bytes that are left after each of many rounds, however long they go on; 0: ever fewer.
-
-    The least volume V with ``V = D(V / bandwidth)`` that rounds from all memory come to.
-    """
-    if not bandwidth > 0:
+def _check_bandwidth(bandwidth: float) -> None:
+    if not 0 < bandwidth < math.inf:
         raise ValueError(f"bandwidth must be above 0 bytes per second, not {bandwidth}")
-    volume = curve.cap
-    for _ in range(rounds):
-        left = curve(volume / bandwidth)
-        if left >= volume * (1 - 1e-9):
-            return float(min(left, volume))
-        volume = left
-    return 0.0 if volume < curve.page_size else float(volume)
+
+
+def plateau(curve: VolumeCurve, *, bandwidth: float) -> float:
+    """Bytes that are left after each round in the end, however long rounds go on; 0: ever fewer.
+
+    The largest volume V with ``V = D(V / bandwidth)``, to which rounds from all memory fall, and
+    where they stay: found on the pieces of the curve, not by counting rounds. Less than a page is
+    0. If the curve does not know how much memory there is, and rounds would grow, it is infinite.
+    """
+    _check_bandwidth(bandwidth)
+    volume = curve.settles(bandwidth)
+    return 0.0 if volume < curve.page_size else volume
 
 
 def precopy_table(
@@ -198,10 +229,13 @@ def precopy_table(
     downtimes: Iterable[float],
     *,
     page_header: float = PAGE_HEADER,
-    give_up: float = 3600.0,
+    max_total_seconds: float = 3600.0,
+    memory_bytes: float | None = None,
+    zero_bytes: float | None = None,
 ) -> Any:
     """Total seconds for each bandwidth (rows, bytes per second) and downtime limit (columns,
-    seconds); missing where it does not converge. It needs pandas."""
+    seconds); missing where it does not converge. Other arguments and errors are those of
+    `predict_precopy`. It needs pandas."""
     from ._extras import pandas
 
     downtimes = list(downtimes)
@@ -213,7 +247,9 @@ def precopy_table(
                 bandwidth=bandwidth,
                 downtime_limit=limit,
                 page_header=page_header,
-                give_up=give_up,
+                max_total_seconds=max_total_seconds,
+                memory_bytes=memory_bytes,
+                zero_bytes=zero_bytes,
             )
             for limit in downtimes
         ]
@@ -230,10 +266,15 @@ def replay_precopy(
     bandwidth: float,
     downtime_limit: float,
     page_header: float = PAGE_HEADER,
-    give_up: float = 3600.0,
-    zero: float = 0,
+    max_total_seconds: float = 3600.0,
+    memory_bytes: float | None = None,
+    zero_bytes: float | None = None,
 ) -> Prediction:
     """The rounds of a pre-copy that had begun with epoch i, with the pages that really were dirty.
+
+    `memory_bytes` and `zero_bytes` are bytes of all memory and of its pages of zeros, by default
+    those that the log notes; ValueError if neither says how much memory there is. Other arguments
+    are those of `predict_precopy`.
 
     What becomes dirty in a round is the union of the epochs within it; of an epoch that lies in it
     in part, that part of the pages that the others do not have. Where the log ends first it says
@@ -246,16 +287,17 @@ def replay_precopy(
     be dirty again after any part, so the rounds are then smaller than real ones.
     """
     series = as_series(log, i, j)
+    memory_bytes, zeros = series.memory_of(memory_bytes, zero_bytes)
     replay = _Replay(series)
     return _run(
-        total=float(series.length),
-        zero=zero,
+        memory_bytes=memory_bytes,
+        zero_bytes=zeros,
         page_size=series.page_size,
         dirtied=replay,
         bandwidth=bandwidth,
         downtime_limit=downtime_limit,
         page_header=page_header,
-        give_up=give_up,
+        max_total_seconds=max_total_seconds,
         ends=replay.ends,
     )
 

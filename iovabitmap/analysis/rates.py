@@ -25,6 +25,8 @@ from .units import GIB, MIB
 class DirtyRate:
     """Pages that were dirtied within an interval: what was counted, and the rates it gives.
 
+    Within 0 seconds nothing has a rate: those per second are then NaN.
+
     >>> DirtyRate(pages=25600, page_size=4096, seconds=0.5)
     DirtyRate(200 MiB/s: 25600 pages of 4096 bytes within 500 ms)
     """
@@ -40,7 +42,7 @@ class DirtyRate:
 
     @property
     def bytes_per_s(self) -> float:
-        return self.nbytes / self.seconds
+        return self.nbytes / self.seconds if self.seconds else math.nan
 
     @property
     def mib_per_s(self) -> float:
@@ -48,7 +50,7 @@ class DirtyRate:
 
     @property
     def pages_per_s(self) -> float:
-        return self.pages / self.seconds
+        return self.pages / self.seconds if self.seconds else math.nan
 
     @property
     def _ms(self) -> int:
@@ -67,8 +69,9 @@ class DirtyRate:
         return self.pages * 1000 // self._ms
 
     def __repr__(self) -> str:
+        rate = f"{self.mib_per_s:.4g} MiB/s" if self.seconds else "no rate"
         return (
-            f"DirtyRate({self.mib_per_s:.4g} MiB/s: {self.pages} pages of {self.page_size} bytes "
+            f"DirtyRate({rate}: {self.pages} pages of {self.page_size} bytes "
             f"within {show_seconds(self.seconds)})"
         )
 
@@ -228,11 +231,12 @@ def sampling_error(p: float, n: int) -> float:
 
 @dataclass(frozen=True)
 class WorkingSet:
-    """Three answers to "how much memory does it work with", in bytes.
+    """Three answers to "how much memory does it work with", in bytes of whole pages.
 
     `union`: of all pages dirtied in the window. `hot`: of the pages dirty in at least `at_least` of
     its epochs. `plateau`: what a pre-copy over `bandwidth` bytes per second would have left again
-    and again, however long it goes on (0: it would end).
+    and again, however long it goes on (0: it would end; infinite: all memory, and it is not known
+    how much that is).
     """
 
     union: int
@@ -245,8 +249,11 @@ class WorkingSet:
     def __repr__(self) -> str:
         return (
             f"WorkingSet(union {show_bytes(self.union)}, hot {show_bytes(self.hot)}, plateau "
-            f"{show_bytes(self.plateau)}, within {show_seconds(self.seconds)})"
+            f"{self._plateau_text()}, within {show_seconds(self.seconds)})"
         )
+
+    def _plateau_text(self) -> str:
+        return "all memory" if math.isinf(self.plateau) else show_bytes(self.plateau)
 
     def _repr_html_(self) -> str:
         from .. import _html
@@ -261,19 +268,25 @@ def working_set(
     *,
     at_least: float = 0.5,
     bandwidth: float = 1.25e9,
+    memory_bytes: float | None = None,
+    zero_bytes: float | None = None,
 ) -> WorkingSet:
     """The working set of the epochs i <= n < j in three forms: see `WorkingSet`.
 
-    `bandwidth` is in bytes per second, 10 Gbit/s by default.
+    `bandwidth` is in bytes per second, 10 Gbit/s by default. `memory_bytes` and `zero_bytes`, as of
+    `volume_curve`, bound the plateau.
     """
-    from .curves import volume_curve
+    from .measured import volume_curve
     from .precopy import plateau
 
     series = as_series(log, i, j)
     return WorkingSet(
         union=int(union_runs(series)[:, 1].sum()) * series.page_size,
         hot=int(_hot_runs(series, at_least)[:, 1].sum()) * series.page_size,
-        plateau=plateau(volume_curve(series), bandwidth=bandwidth),
+        plateau=plateau(
+            volume_curve(series, memory_bytes=memory_bytes, zero_bytes=zero_bytes),
+            bandwidth=bandwidth,
+        ),
         at_least=at_least,
         bandwidth=bandwidth,
         seconds=series.seconds,

@@ -5,6 +5,7 @@ A series is a list of epochs of one geometry. Each is the pages that were dirtie
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 
 from .._nanoseconds import nanoseconds
 from .._rows import Rows, merged
+from ..logs._blocks import by_epoch
+from ..logs.memory import known_memory
 
 if TYPE_CHECKING:
     from iovabitmap import IOVABitmap
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 Timed: TypeAlias = "tuple[IOVABitmap, int, int]"
 Source: TypeAlias = "Series | Iterable[Timed] | Any"  # Any: a DirtyLog, which need not be loaded
 Runs: TypeAlias = Rows  # (first page, pages); uint64, in which no end of a run overflows
+
+Memory: TypeAlias = "tuple[int, int]"  # bytes of all, and of pages of zeros
 
 NS = 1e-9
 
@@ -45,11 +50,19 @@ class Interval:
 class Series(Sequence[Interval]):
     """Epochs of one geometry, in the order of time."""
 
-    def __init__(self, iova: int, length: int, page_size: int, epochs: list[Interval]) -> None:
+    def __init__(
+        self,
+        iova: int,
+        length: int,
+        page_size: int,
+        epochs: list[Interval],
+        memory: Memory | None = None,
+    ) -> None:
         self.iova = iova
         self.length = length
         self.page_size = page_size
         self._epochs = epochs
+        self._memory = memory
 
     @property
     def npages(self) -> int:
@@ -71,7 +84,18 @@ class Series(Sequence[Interval]):
 
     def part(self, i: int | None = None, j: int | None = None) -> Series:
         """The epochs i <= n < j, as a slice takes them."""
-        return Series(self.iova, self.length, self.page_size, self._epochs[i:j])
+        return Series(self.iova, self.length, self.page_size, self._epochs[i:j], self._memory)
+
+    def memory_of(
+        self, memory_bytes: float | None, zero_bytes: float | None
+    ) -> tuple[float | None, float]:
+        """Bytes of all memory in whole pages, and of its zeros: each as given, or as the log notes
+        it; None if neither says."""
+        noted, zeros = self._memory or (None, 0)
+        memory_bytes = noted if memory_bytes is None else memory_bytes
+        if memory_bytes is not None and 0 < memory_bytes < math.inf:
+            memory_bytes = -(-math.ceil(memory_bytes) // self.page_size) * self.page_size
+        return memory_bytes, zeros if zero_bytes is None else zero_bytes
 
 
 def page_runs(ranges: Rows, iova: int, page_size: int) -> Runs:
@@ -97,7 +121,7 @@ def as_series(source: Source, i: int | None = None, j: int | None = None) -> Ser
     """
     if isinstance(source, Series):
         series = source
-    elif hasattr(source, "page_size") and hasattr(source, "__getitem__"):
+    elif hasattr(source, "_blocks"):
         series = _of_log(source, i, j)
         i = j = None
     else:
@@ -110,12 +134,13 @@ def as_series(source: Source, i: int | None = None, j: int | None = None) -> Ser
 
 
 def _of_log(log: Any, i: int | None, j: int | None) -> Series:
+    """Decodes each of the rows once."""
+    start, stop, _ = slice(i, j).indices(len(log))
     epochs = [
-        Interval(epoch.t_start_ns, epoch.t_end_ns, page_runs(rows, log.iova, log.page_size))
-        for epoch in log[i:j]
-        for rows in [epoch.ranges]
+        Interval(t_start_ns, t_end_ns, page_runs(rows, log.iova, log.page_size))
+        for t_start_ns, t_end_ns, rows in by_epoch(log._blocks(start, stop))
     ]
-    return Series(log.iova, log.length, log.page_size, epochs)
+    return Series(log.iova, log.length, log.page_size, epochs, known_memory(log))
 
 
 def _of_bitmaps(source: Iterable[Timed]) -> Series:

@@ -45,7 +45,7 @@ WORKING_SET = {
 PRECOPY = {
     "converges": "boolean",
     "rounds": "Int64",
-    "sent_bytes": "float64",
+    "total_bytes": "float64",
     "total_seconds": "float64",
     "downtime_seconds": "float64",
     "why": "string",
@@ -112,13 +112,23 @@ def working(log: DirtyLog, /, *, i: int | None, j: int | None, **how: Any) -> Ro
     }
 
 
-def precopy(log: DirtyLog, /, *, i: int | None, j: int | None, **how: Any) -> Row:
+def precopy(
+    log: DirtyLog,
+    /,
+    *,
+    i: int | None,
+    j: int | None,
+    memory_bytes: float | None,
+    zero_bytes: float | None,
+    **how: Any,
+) -> Row:
     """What `predict_precopy` says of its volume curve."""
-    found = predict_precopy(volume_curve(log, i, j), **how)
+    curve = volume_curve(log, i, j, memory_bytes=memory_bytes, zero_bytes=zero_bytes)
+    found = predict_precopy(curve, **how)
     return {
         "converges": found.converges,
         "rounds": len(found.rounds),
-        "sent_bytes": found.total_bytes,
+        "total_bytes": found.total_bytes,
         "total_seconds": found.total_seconds,
         "downtime_seconds": found.downtime_seconds,
         "why": found.why,

@@ -6,6 +6,8 @@ geometry before anyone sees it: a checksum tells damage, and this tells what was
 
 from __future__ import annotations
 
+from itertools import groupby, pairwise
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -74,6 +76,36 @@ def regroup(blocks: Iterable[Block], rows: int = BLOCK_ROWS) -> Iterator[Block]:
             waiting, count = [whole.part(rows, count)], count - rows
     if count:
         yield join(waiting)
+
+
+def parts(blocks: Iterable[Block]) -> Iterator[tuple[int, Block]]:
+    """(epoch, rows of it in a block), ascending; an epoch may come in several parts."""
+    for block in blocks:
+        begins = np.flatnonzero(np.diff(block.epoch, prepend=-1)).tolist()
+        for start, stop in pairwise([*begins, len(block.epoch)]):
+            yield int(block.epoch[start]), block.part(start, stop)
+
+
+def by_epoch(blocks: Iterable[Block]) -> Iterator[tuple[int, int, Addresses]]:
+    """(t_start_ns, t_end_ns, its dirty runs) of each epoch, ascending."""
+    for _, group in groupby(parts(blocks), itemgetter(0)):
+        whole = join([part for _, part in group])
+        yield int(whole.t_start_ns[0]), int(whole.t_end_ns[0]), whole.rows()
+
+
+def union(blocks: Iterable[Block]) -> Addresses:
+    """What is dirty in any of the rows: ascending runs that do not touch. Holds no more than some
+    blocks of rows beside the answer, wherever in the addresses they lie."""
+    found = np.empty((0, 2), np.uint64)
+    waiting: list[Addresses] = []
+    count = 0
+    for block in blocks:
+        waiting.append(block.rows())
+        count += len(waiting[-1])
+        if count > len(found) + BLOCK_ROWS:
+            found = merged(np.concatenate([found, *waiting]))
+            waiting, count = [], 0
+    return merged(np.concatenate([found, *waiting]))
 
 
 def join(blocks: list[Block]) -> Block:

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from ._blocks import parts, union
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ._blocks import Addresses, Block
+    from ._blocks import Addresses
     from .log import DirtyLog
 
 LONGEST_GAP = 16  # a gap takes at most one in so many parts of what was ever dirty
@@ -128,8 +130,8 @@ def summarize(
     progress : callable, optional
         Called with the number of epochs done.
     """
-    with log.union() as union:
-        axis, union_pages = Axis(union.ranges()), union.count()
+    ever = union(log._blocks(0, len(log)))
+    axis, union_pages = Axis(ever), _pages(ever, log.page_size)
     count = len(log)
     columns = min(columns, count)
     begins = np.array([n * count // columns for n in range(columns + 1)] if columns else [0])
@@ -137,7 +139,7 @@ def summarize(
     cover = np.zeros((len(edges) - 1, columns))
     numbers = np.zeros((3, count), np.int64)
 
-    for first, block in _epochs(log):
+    for first, block in parts(log._blocks(0, len(log))):
         numbers[1:, first] = block.t_start_ns[0], block.t_end_ns[0]
         dirty = block.rows()
         numbers[0, first] += _pages(dirty, log.page_size)
@@ -159,15 +161,6 @@ def summarize(
         [axis.address(int(position)) for position in edges[:-1]],
         np.nan_to_num(density),
     )
-
-
-def _epochs(log: DirtyLog) -> Any:
-    """(epoch, rows of it in a block), ascending; an epoch may come in several blocks."""
-    for block in log._blocks(0, len(log)):
-        starts = np.flatnonzero(np.diff(block.epoch, prepend=-1)).tolist()
-        for start, stop in pairwise([*starts, len(block.epoch)]):
-            part: Block = block.part(start, stop)
-            yield int(part.epoch[0]), part
 
 
 def _pages(rows: Addresses, page_size: int) -> int:
