@@ -54,7 +54,7 @@ def volume_curve(
     seconds, means, spread = [], [], []
     for k in ks:
         volumes = gaps.unions(k) * float(series.page_size)
-        seconds.append(float((ends[k - 1 :] - starts[: len(starts) - k + 1]).mean()) * NS)
+        seconds.append(float((ends[k - 1 :] - starts[: len(starts) - k + 1]).mean()) / NS)
         means.append(float(volumes.mean()))
         spread.append(float(volumes.std()))
     return VolumeCurve(

@@ -315,11 +315,11 @@ class _Replay:
             return ""
         return (
             f"the log ends after {show_seconds(self.series.seconds)}, in the middle of a round "
-            f"that lasts {show_seconds((self.now - last) * NS)} longer"
+            f"that lasts {show_seconds((self.now - last) / NS)} longer"
         )
 
     def __call__(self, seconds: float) -> float:
-        begin, end = self.now, self.now + seconds / NS
+        begin, end = self.now, self.now + seconds * NS
         self.now = end
         within: list[Interval] = []
         partly: list[tuple[float, Interval]] = []

@@ -27,7 +27,7 @@ Runs: TypeAlias = Rows  # (first page, pages); uint64, in which no end of a run 
 
 Memory: TypeAlias = "tuple[int, int]"  # bytes of all, and of pages of zeros
 
-NS = 1e-9
+NS = 1e9  # nanoseconds in a second
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Interval:
 
     @property
     def seconds(self) -> float:
-        return (self.t_end_ns - self.t_start_ns) * NS
+        return (self.t_end_ns - self.t_start_ns) / NS
 
     @property
     def pages(self) -> int:
@@ -71,7 +71,7 @@ class Series(Sequence[Interval]):
     @property
     def seconds(self) -> float:
         """From the start of the first epoch to the end of the last one."""
-        return (self[-1].t_end_ns - self[0].t_start_ns) * NS if self._epochs else 0.0
+        return (self[-1].t_end_ns - self[0].t_start_ns) / NS if self._epochs else 0.0
 
     def __len__(self) -> int:
         return len(self._epochs)

@@ -29,16 +29,18 @@ class Memory(NamedTuple):
     pages: int
 
 
-def by_memory(log: DirtyLog) -> list[Memory]:
+def by_memory(log: DirtyLog, ever: Addresses | None = None) -> list[Memory]:
     """The memory that a log's layout names and that was ever dirty, the most first; none where a
     log has no layout. Where one piece of the addresses had two names, it counts for both.
+
+    With `ever`, the rows that were ever dirty as a `Summary` has them, the log is not read.
 
     Raises LogError for damaged rows.
     """
     rows = layout_of(log)
     if not rows:
         return []
-    dirty = union(log._blocks(0, len(log)))
+    dirty = union(log._blocks(0, len(log))) if ever is None else ever
     sums: dict[tuple[int, str], tuple[int, int]] = {}
     for iova, length, _, pid, name in rows:
         nbytes, pages = sums.get((pid, name), (0, 0))

@@ -102,6 +102,8 @@ class Summary:
         The first address of each of the map's rows.
     density : array of float, shape (rows, columns)
         The part of a row's bytes that were dirty, as the mean of the column's epochs, 0 to 1.
+    ever : array of uint64, shape (n, 2)
+        The rows (iova, length) that were ever dirty, ascending.
     """
 
     page_size: int
@@ -112,6 +114,7 @@ class Summary:
     columns: npt.NDArray[np.int64]
     addresses: list[int]
     density: Floats
+    ever: Addresses
 
 
 def summarize(
@@ -121,7 +124,8 @@ def summarize(
     columns: int = 60,
     progress: Callable[[int], object] | None = None,
 ) -> Summary:
-    """Reads a log twice, a block at a time, and tells what is in it.
+    """Reads a log twice, a block at a time, and tells what is in it: what was ever dirty says where
+    the map's rows are.
 
     Parameters
     ----------
@@ -160,6 +164,7 @@ def summarize(
         begins,
         [axis.address(int(position)) for position in edges[:-1]],
         np.nan_to_num(density),
+        ever,
     )
 
 

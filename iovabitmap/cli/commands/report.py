@@ -50,7 +50,7 @@ def command(log: Path, rows: int, as_json: bool) -> None:
         with progress("reading", len(opened)) as done:
             width = 60 if as_json else max(screen.width - LABEL - 2, 10)
             summary = summarize(opened, rows=rows, columns=width, progress=done)
-        memory = by_memory(opened)
+        memory = by_memory(opened, summary.ever)
         if as_json:
             named = [each._asdict() for each in memory]
             print_json({**document(opened, summary), "memory": named})
