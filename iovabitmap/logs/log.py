@@ -14,6 +14,7 @@ import numpy as np
 
 import iovabitmap as ib
 
+from .._nanoseconds import nanoseconds
 from . import _parquet
 from ._blocks import BLOCK_ROWS, Addresses, Block, join, page_runs
 from ._errors import LogError, need
@@ -186,6 +187,8 @@ class DirtyLog:
 
         Raises
         ------
+        TypeError
+            For times that are not integers, as seconds that were given by mistake.
         ValueError
             For another geometry; where `t_end_ns` is before `t_start_ns`, or that before the start
             of the epoch before; for a log that is not being written.
@@ -197,15 +200,18 @@ class DirtyLog:
 
     def append_ranges(self, ranges: npt.ArrayLike, t_start_ns: int, t_end_ns: int) -> None:
         """Adds an epoch in which the pages that `ranges` touch were dirty: rows (iova, length) of
-        integers in any order, shape (n, 2). Errors are those of `append`, and ValueError for a row
-        that is not inside the log's range."""
+        integers in any order, shape (n, 2). Errors are those of `append`, TypeError for rows that
+        are not integers, and ValueError for one that is not inside the log's range."""
         self._append([page_runs(ranges, self._meta)], t_start_ns, t_end_ns)
 
     def _append(self, batches: Iterable[Addresses], t_start_ns: int, t_end_ns: int) -> None:
         journal = self._journal()
-        start, end = operator.index(t_start_ns), operator.index(t_end_ns)
+        start, end = nanoseconds("t_start_ns", t_start_ns), nanoseconds("t_end_ns", t_end_ns)
         if not -MAX_TIME <= start <= end < MAX_TIME:
-            raise ValueError(f"an epoch from {start} to {end} ns: no time of 64 bits, or backwards")
+            raise ValueError(
+                f"an epoch from {start} to {end} ns: times must not go back, and be from "
+                f"{-MAX_TIME} to {MAX_TIME - 1}"
+            )
         if journal.last_start_ns is not None and start < journal.last_start_ns:
             raise ValueError(
                 f"an epoch from {start} ns, before the last one's start at {journal.last_start_ns}"
