@@ -303,14 +303,16 @@ def replay_precopy(
 
 
 class _Replay:
-    """Bytes dirtied in one stretch of time after another."""
+    """Bytes dirtied in one stretch of time after another. Times are nanoseconds since the start of
+    the first epoch, which floats hold exactly for any recording, whenever it was."""
 
     def __init__(self, series: Series) -> None:
         self.series = series
-        self.now = float(series[0].t_start_ns)
+        self.origin = series[0].t_start_ns
+        self.now = 0.0
 
     def ends(self) -> str:
-        last = self.series[-1].t_end_ns
+        last = self.series[-1].t_end_ns - self.origin
         if self.now <= last:
             return ""
         return (
@@ -337,9 +339,10 @@ class _Replay:
 
     def _overlapping(self, begin: float, end: float) -> Iterator[tuple[float, Interval]]:
         for epoch in self.series:
-            common = min(end, epoch.t_end_ns) - max(begin, epoch.t_start_ns)
+            start, stop = epoch.t_start_ns - self.origin, epoch.t_end_ns - self.origin
+            common = min(end, stop) - max(begin, start)
             if common > 0:
-                yield min(1.0, common / (epoch.t_end_ns - epoch.t_start_ns)), epoch
+                yield min(1.0, common / (stop - start)), epoch
 
 
 def estimate_downtime(nbytes: float, bandwidth: float) -> float:

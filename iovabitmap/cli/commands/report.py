@@ -90,7 +90,7 @@ def document(log: DirtyLog, summary: Summary) -> dict[str, Any]:
         "pages_ever_dirty": summary.union_pages,
         "pages_mean": float(summary.pages.mean()) if len(log) else 0.0,
         "pages_max": int(summary.pages.max()) if len(log) else 0,
-        "bytes_per_second": nbytes / total if total else None,
+        "bytes_per_s": nbytes / total if total else None,
         "series": [
             {"epoch": n, "t_start_ns": start, "t_end_ns": end, "pages": pages}
             for n, (start, end, pages) in enumerate(
@@ -115,7 +115,7 @@ def head(screen: Console, log: DirtyLog, summary: Summary) -> None:
     facts = document(log, summary)
     command = log.command if isinstance(log.command, str) else " ".join(log.command or ())
     interval = time_text(facts["interval_seconds"])
-    rate = facts["bytes_per_second"]
+    rate = facts["bytes_per_s"]
     lines = {
         "range": f"{log.iova:#x} to {log.iova + log.length:#x}, {size_text(log.length)}",
         "pages": f"{size_text(log.page_size)}, told apart by {size_text(log.granularity)}",

@@ -164,7 +164,7 @@ def document(watch: Watch, found: list[Written], at: float, seconds: float) -> d
         "seconds": seconds,
         "page_size": watch.page_size,
         "pages": pages,
-        "bytes_per_second": pages * watch.page_size / seconds,
+        "bytes_per_s": pages * watch.page_size / seconds,
         "remarks": watch.remarks,
         "mappings": [each._asdict() for each in found],
     }
@@ -175,7 +175,7 @@ def table(watch: Watch, found: list[Written], at: float, seconds: float, lines: 
     facts = document(watch, found, at, seconds)
     title = (
         f"{at:.1f} s: {facts['pages']:,} pages in {time_text(seconds)}, "
-        f"{size_text(facts['bytes_per_second'])}/s in {len(found)} mappings"
+        f"{size_text(facts['bytes_per_s'])}/s in {len(found)} mappings"
     )
     shown = Table(title=title, caption="\n".join(watch.remarks) or None, box=None, padding=(0, 1))
     shown.title_justify = shown.caption_justify = "left"
