@@ -17,6 +17,8 @@ from .series import Runs, Series, numbers_of
 
 Ints = NDArray[np.int64]
 
+DENSE = 4  # pages for each run, up to which an array of all pages is cheaper than to sort the runs
+
 
 @dataclass(frozen=True)
 class Pieces:
@@ -53,21 +55,31 @@ class Pieces:
 
 
 def pieces_of(series: Series) -> Pieces:
-    """The pieces of a series. Sorts the ends of all its runs once."""
-    runs = [epoch.runs for epoch in series]
-    every = np.concatenate(runs)
-    ends = every[:, 0] + every[:, 1]  # of pages: at most their number, which 64 bits hold
-    edges = np.unique(np.concatenate([every[:, 0], ends]))
-    begin, end = np.searchsorted(edges, every[:, 0]), np.searchsorted(edges, ends)
+    """The pieces of a series, in a pass over the ends of all its runs."""
+    every = np.concatenate([epoch.runs for epoch in series])
+    edges, begin, end = _edges(every[:, 0], every[:, 0] + every[:, 1], series.npages)
     many = len(edges)
     depth = np.cumsum(np.bincount(begin, minlength=many) - np.bincount(end, minlength=many))
     dirty = depth[:-1] > 0 if many else np.empty(0, np.bool_)
     # A run lies in dirty pieces only: where it begins, and how many it has, are enough.
     number = np.concatenate(([0], np.cumsum(dirty)))
     rows = np.stack([number[begin], end - begin], axis=1) if many else np.empty((0, 2), np.int64)
-    borders = np.cumsum([len(each) for each in runs])[:-1]
+    borders = np.cumsum([len(epoch.runs) for epoch in series])[:-1]
     return Pieces(
-        first=edges[:-1][dirty],
-        pages=np.diff(edges)[dirty],
-        runs=[each.astype(np.int64, copy=False) for each in np.split(rows, borders)],
+        first=edges[:-1][dirty], pages=np.diff(edges)[dirty], runs=np.split(rows, borders)
     )
+
+
+def _edges(
+    starts: NDArray[np.uint64], ends: NDArray[np.uint64], npages: int
+) -> tuple[NDArray[np.uint64], Ints, Ints]:
+    """Where runs start and end, ascending and each once, and for each run the numbers of both."""
+    if npages <= DENSE * len(starts):  # fewer pages than rows take bytes: look up, and do not sort
+        marked = np.zeros(npages + 1, np.bool_)
+        marked[starts] = marked[ends] = True
+        number = np.cumsum(marked, dtype=np.int32 if npages < 1 << 31 else np.int64) - 1
+        found = [number[places].astype(np.int64) for places in (starts, ends)]
+        return np.flatnonzero(marked).astype(np.uint64), found[0], found[1]
+    edges, which = np.unique(np.concatenate([starts, ends]), return_inverse=True)
+    which = which.astype(np.int64, copy=False)
+    return edges, which[: len(starts)], which[len(starts) :]

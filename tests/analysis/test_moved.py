@@ -8,6 +8,7 @@ import pytest
 
 import iovabitmap as ib
 import iovabitmap.analysis as an
+from iovabitmap.analysis import pieces
 from support.logs import needs
 
 PAGE = 4096
@@ -79,3 +80,14 @@ def test_a_log_says_what_its_bitmaps_say(tmp_path, seed):
         assert answers([(e.bitmap(), e.t_start_ns, e.t_end_ns) for e in log], 1 << 40) == answers(
             log, 1 << 40
         )
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_few_runs_and_many_give_one_answer(monkeypatch, seed):
+    """Ends of runs are sorted, or looked up in an array of all pages, whichever is cheaper."""
+    timed = bitmaps(epochs(seed))
+    found = []
+    for dense in (0, 1 << 40):
+        monkeypatch.setattr(pieces, "DENSE", dense)
+        found.append(answers(timed))
+    assert found[0] == found[1]
