@@ -177,6 +177,11 @@ class Journal:
 
     # --- reading ------------------------------------------------------------------------------
 
+    def times(self, n: int) -> tuple[int, int]:
+        """(t_start_ns, t_end_ns) of an epoch, of whose rows none are decoded."""
+        frame = self._frame(self._starts[n])
+        return frame.t_start_ns, frame.t_end_ns
+
     def blocks(self, i: int, j: int) -> Iterator[Block]:
         """The rows of epochs i <= n < j, a block for each frame."""
         at = self._starts[i] if i < j else self._end

@@ -168,6 +168,11 @@ class ParquetLog:
             for k in range(bisect_left(self._lasts, i), bisect_right(self._firsts, j - 1)):
                 yield self._group(k).epochs(i, j)
 
+    def times(self, n: int) -> tuple[int, int]:
+        """(t_start_ns, t_end_ns) of an epoch."""
+        block = next(self.blocks(n, n + 1))
+        return int(block.t_start_ns[0]), int(block.t_end_ns[0])
+
     def _group(self, k: int) -> Block:
         """The rows of a group. The last one is kept: its other epochs are likely next."""
         if self._cached is None or self._cached[0] != k:

@@ -319,8 +319,8 @@ class DirtyLog:
         if not -len(self) <= n < len(self):
             raise IndexError(f"epoch {n} of a log of {len(self)}")
         n %= len(self)
-        block = next(self._blocks(n, n + 1))
-        return Epoch(self, n, int(block.t_start_ns[0]), int(block.t_end_ns[0]))
+        self._check_open()
+        return Epoch(self, n, *self._store.times(n))
 
     def __iter__(self) -> Iterator[Epoch]:
         return (self[n] for n in range(len(self)))

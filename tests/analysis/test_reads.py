@@ -65,6 +65,8 @@ ONE_PASS = {
     "by_memory": by_memory,
     "union": lambda log: log.union(),
     "to_pandas": lambda log: log.to_pandas(),
+    "each epoch's ranges": lambda log: [epoch.ranges for epoch in log],
+    "each epoch's pages": lambda log: [epoch.pages for epoch in log],
 }
 
 
