@@ -239,12 +239,12 @@ class SaturatingCurve(VolumeCurve):
 
 
 def check_memory(memory_bytes: float | None, zero_bytes: float, name: str) -> None:
-    """ValueError if there cannot be so much memory, or so much of it zeros."""
-    most = math.inf if memory_bytes is None else memory_bytes
-    if not (most > 0 and 0 <= zero_bytes <= most and zero_bytes < math.inf):
+    """ValueError if there cannot be so much memory, or so much of it zeros. None: not known."""
+    if memory_bytes is not None and not 0 < memory_bytes < math.inf:
+        raise ValueError(f"{name} must be above 0 bytes, not {memory_bytes}")
+    if not 0 <= zero_bytes < math.inf or (memory_bytes is not None and zero_bytes > memory_bytes):
         raise ValueError(
-            f"{name} must be above 0 and zero_bytes at most {name}, "
-            f"not {memory_bytes} and {zero_bytes}"
+            f"zero_bytes must be 0 or more and at most {name}, not {zero_bytes} of {memory_bytes}"
         )
 
 

@@ -92,7 +92,11 @@ def test_a_saturating_curve_begins_at_nothing():
         ),
         (lambda: an.VolumeCurve.saturating(1, math.inf, total_bytes=None), "not 1 and inf"),
         (lambda: an.VolumeCurve.constant(1, total_bytes=0), "total_bytes must be above 0"),
-        (lambda: an.VolumeCurve.constant(1, total_bytes=1, zero_bytes=2), "not 1 and 2"),
+        (lambda: an.VolumeCurve.constant(1, total_bytes=None, zero_bytes=-1), "not -1 of None"),
+        (
+            lambda: an.VolumeCurve.constant(1, total_bytes=1, zero_bytes=2),
+            "at most total_bytes, not 2 of 1",
+        ),
     ],
 )
 def test_curves_that_cannot_be(make, message):

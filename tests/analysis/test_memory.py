@@ -1,5 +1,7 @@
 """How much memory there is: told by the log or the caller, and never by the range of addresses."""
 
+import math
+
 import pytest
 
 import iovabitmap as ib
@@ -110,15 +112,17 @@ def test_more_memory_than_the_curve_knew_may_become_dirty():
     assert found.rounds[0].remaining_bytes == pytest.approx(5e7)
 
 
-@pytest.mark.parametrize("given", [{"memory_bytes": 0}, {"memory_bytes": -1}])
+@pytest.mark.parametrize(
+    "given", [{"memory_bytes": value} for value in (0, -1, math.inf, math.nan)]
+)
 def test_memory_that_cannot_be(given):
     bm = ib.IOVABitmap(*RANGE)
     log = [(bm, 0, SECOND)]
     with pytest.raises(ValueError, match="_bytes must be above 0"):
         an.volume_curve(log, **given)
-    with pytest.raises(ValueError, match=r"memory_bytes must be above 0 .* not "):
+    with pytest.raises(ValueError, match=r"memory_bytes must be above 0 bytes, not "):
         an.replay_precopy(log, **LINK, **given)
-    with pytest.raises(ValueError, match="zero_bytes at most memory_bytes, not 4096 and 8192"):
+    with pytest.raises(ValueError, match="at most memory_bytes, not 8192 of 4096"):
         an.replay_precopy(log, **LINK, memory_bytes=PAGE, zero_bytes=2 * PAGE)
 
 

@@ -142,7 +142,7 @@ def test_curve_between_and_beyond_the_points():
         ([1, 2], [1, -2], {}, "point 1"),
         ([1, 2], [1, float("nan")], {}, "point 1"),
         ([1, 2], [1], {}, "one length"),
-        ([1], [1], {"zero_bytes": 1001}, "zero_bytes at most total_bytes"),
+        ([1], [1], {"zero_bytes": 1001}, "at most total_bytes, not 1001 of 1000"),
     ],
 )
 def test_bad_points(seconds, nbytes, options, message):
