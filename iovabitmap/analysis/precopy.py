@@ -8,6 +8,7 @@ and that round is the downtime.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -309,10 +310,11 @@ class _Replay:
     def __init__(self, series: Series) -> None:
         self.series = series
         self.origin = series[0].t_start_ns
+        self.stops = [epoch.t_end_ns - self.origin for epoch in series]
         self.now = 0.0
 
     def ends(self) -> str:
-        last = self.series[-1].t_end_ns - self.origin
+        last = self.stops[-1]
         if self.now <= last:
             return ""
         return (
@@ -338,11 +340,14 @@ class _Replay:
         return pages * self.series.page_size
 
     def _overlapping(self, begin: float, end: float) -> Iterator[tuple[float, Interval]]:
-        for epoch in self.series:
-            start, stop = epoch.t_start_ns - self.origin, epoch.t_end_ns - self.origin
+        """The epochs that lie in a stretch of time, each with its part that does."""
+        for number in range(bisect_right(self.stops, begin), len(self.stops)):
+            epoch, stop = self.series[number], self.stops[number]
+            start = epoch.t_start_ns - self.origin
+            if start >= end:
+                return
             common = min(end, stop) - max(begin, start)
-            if common > 0:
-                yield min(1.0, common / (stop - start)), epoch
+            yield min(1.0, common / (stop - start)), epoch
 
 
 def estimate_downtime(nbytes: float, bandwidth: float) -> float:
