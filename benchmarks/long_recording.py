@@ -95,7 +95,7 @@ def main() -> None:
         f"epochs of {np.median(lengths):.1f} ms (median), 99 % up to "
         f"{np.quantile(lengths, 0.99):.1f} ms, at most {lengths.max():.1f} ms; "
         f"{np.median(late):.2f} ms late (median), 99 % up to {np.quantile(late, 0.99):.2f} ms\n"
-        f"{said['seconds_in_looks'] / said['seconds']:.1%} of the time in looks, at most "
+        f"{said['looks_seconds'] / said['seconds']:.1%} of the time in looks, at most "
         f"{said['longest_look_seconds'] * 1e3:.1f} ms\n"
         f"{said['pages']:,} dirty pages, {said['pages'] / said['epochs']:,.0f} in an epoch; "
         f"{pages:,} different ones; the log has {nbytes / 2**20:.1f} MiB\n"

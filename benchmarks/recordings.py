@@ -83,7 +83,7 @@ def describe(path: Path, seen: Interval, verdict: Verdict) -> None:
     with ib.DirtyLog.open(path) as log:
         about = log.notes["recording"]
         seconds = (log[-1].t_end_ns - log[0].t_start_ns) / 1e9
-        share = about["seconds_in_looks"] / seconds
+        share = about["looks_seconds"] / seconds
         missed = about["missed_intervals"]
         print(
             f"  {len(log)} epochs in {seconds:.1f} s, {missed} intervals missed, "

@@ -5,7 +5,8 @@ makes sense the epochs `i <= n < j` of it. Times are seconds, sizes bytes, bandw
 second; `units` has helpers for others.
 """
 
-from .curves import FittedCurve, VolumeCurve, fit_saturating, uniform_volume, volume_curve
+from .curves import ConstantCurve, SaturatingCurve, VolumeCurve, fit_saturating, uniform_volume
+from .measured import volume_curve
 from .precopy import (
     Prediction,
     Round,
@@ -33,10 +34,11 @@ __all__ = [
     "GIB",
     "KIB",
     "MIB",
+    "ConstantCurve",
     "DirtyRate",
-    "FittedCurve",
     "Prediction",
     "Round",
+    "SaturatingCurve",
     "VolumeCurve",
     "WorkingSet",
     "amplification",

@@ -6,7 +6,6 @@ It is what decides whether a pre-copy converges. D(t)/t is the dirty rate at the
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._base import html
 from .._base.text import show_bytes, show_seconds
-from .series import NS, Runs, Series, Source, as_series, pages_of
 
 Floats = NDArray[np.float64]
 
@@ -31,10 +29,11 @@ class VolumeCurve:
     seconds : array_like
         Intervals, above 0 and ascending.
     nbytes : array_like
-        Bytes of distinct pages within each, 0 or more (their mean).
-    total : int or float
-        Bytes of all memory.
-    zero : int or float
+        Bytes of distinct pages within each, 0 or more (their mean). A page counts whole.
+    total_bytes : int, float or None
+        Bytes of all memory; None if that is not known: then nothing bounds the curve, and
+        `predict_precopy` must be told.
+    zero_bytes : int or float
         Bytes of it in pages that hold zeros and are never written: a pre-copy sends only a header
         for such a page.
     page_size : int
@@ -42,9 +41,13 @@ class VolumeCurve:
     spread : array_like, optional
         Standard deviation of each point over the offsets of its interval.
 
+    Notes
+    -----
+    Parameters are attributes by the same names, of which the same curve can be made again.
+
     Examples
     --------
-    >>> curve = VolumeCurve([1, 2], [100e6, 150e6], total=4 << 30)
+    >>> curve = VolumeCurve([1, 2], [100e6, 150e6], total_bytes=4 << 30)
     >>> curve(0.5), curve(4)
     (75000000.0, 250000000.0)
     """
@@ -54,8 +57,8 @@ class VolumeCurve:
         seconds: ArrayLike,
         nbytes: ArrayLike,
         *,
-        total: float,
-        zero: float = 0,
+        total_bytes: float | None,
+        zero_bytes: float = 0,
         page_size: int = 4096,
         spread: ArrayLike | None = None,
     ) -> None:
@@ -64,7 +67,7 @@ class VolumeCurve:
         self.spread: Floats = (
             np.zeros_like(self.nbytes) if spread is None else np.array(spread, np.float64, ndmin=1)
         )
-        self.total, self.zero, self.page_size = total, zero, page_size
+        self.total_bytes, self.zero_bytes, self.page_size = total_bytes, zero_bytes, page_size
         if self.seconds.ndim != 1 or not (
             self.seconds.shape == self.nbytes.shape == self.spread.shape
         ):
@@ -86,10 +89,7 @@ class VolumeCurve:
                 f"point {bad} is ({self.seconds[bad]} s, {self.nbytes[bad]} bytes): times must be "
                 "above 0 and ascend, volumes 0 or more"
             )
-        if not 0 <= self.zero <= self.total or self.total <= 0:
-            raise ValueError(
-                f"total must be above 0 and zero at most total, not {self.total} and {self.zero}"
-            )
+        check_memory(self.total_bytes, self.zero_bytes, "total_bytes")
         if self.page_size < 1:
             raise ValueError(f"page_size must be 1 or more, not {self.page_size}")
 
@@ -99,13 +99,15 @@ class VolumeCurve:
         start = 0.0
         if len(at) > 1:
             slope = (volume[1] - volume[0]) / (at[1] - at[0])
-            start = max(0.0, float(volume[0] - slope * at[0]))
+            start = float(volume[0] - slope * at[0])
+            if start < 1e-12 * volume[0]:  # negative, or what rounding left of a line through 0
+                start = 0.0
         return np.append(0.0, at), np.append(start, volume)
 
     @property
     def cap(self) -> float:
-        """All memory that is not zero, in bytes: no more can be dirty."""
-        return float(self.total - self.zero)
+        """All memory that is not zero, in bytes: no more can be dirty. Infinite if unknown."""
+        return math.inf if self.total_bytes is None else float(self.total_bytes - self.zero_bytes)
 
     @property
     def _last_slope(self) -> float:
@@ -117,38 +119,68 @@ class VolumeCurve:
         times = np.asarray(t, np.float64)
         if (times < 0).any() or np.isnan(times).any():
             raise ValueError(f"an interval must be 0 or more seconds, not {t}")
-        inside = np.interp(times, self._at, self._volume)
-        beyond = np.maximum(times - self._at[-1], 0)
-        more = beyond * self._last_slope if self._last_slope else 0.0
-        volume = np.minimum(inside + more, self.cap)
+        volume = np.minimum(self._unbounded(times), self.cap)
         return volume if np.ndim(t) else float(volume)
 
-    @classmethod
-    def constant(cls, rate: float, *, total: float) -> VolumeCurve:
+    def _unbounded(self, times: Floats) -> Floats:
+        inside = np.interp(times, self._at, self._volume)
+        beyond = np.maximum(times - self._at[-1], 0)
+        found: Floats = inside + (beyond * self._last_slope if self._last_slope else 0.0)
+        return found
+
+    def settles(self, bandwidth: float) -> float:
+        """The largest volume V, at most all memory that is not zero, of which as much is dirty
+        again when it has been sent: ``D(V / bandwidth) >= V``.
+
+        Rounds that begin with all memory come to it, as D never falls. Infinite if the memory is
+        not known and rounds from however much would grow.
+        """
+        cap = self.cap
+        sent = self._at * bandwidth
+        sent = sent[sent < cap]
+        if math.isfinite(cap):
+            sent = np.append(sent, cap)
+        excess = self._unbounded(sent / bandwidth) - sent * (1 - 1e-12)
+        if math.isinf(cap):  # the endless last piece
+            growth = self._last_slope / bandwidth - 1
+            if growth > 0 or (growth == 0 and excess[-1] >= 0):
+                return math.inf
+            if excess[-1] >= 0:
+                return float(sent[-1] - excess[-1] / growth)
+        last = int(np.flatnonzero(excess >= 0)[-1])  # there is one: D(0) is 0 or more
+        if last == len(sent) - 1:
+            return float(sent[-1])
+        fall = excess[last] / (excess[last] - excess[last + 1])
+        return float(sent[last] + fall * (sent[last + 1] - sent[last]))
+
+    @staticmethod
+    def constant(
+        rate: float, *, total_bytes: float | None, zero_bytes: float = 0, page_size: int = 4096
+    ) -> ConstantCurve:
         """``D(t) = rate * t``: `rate` bytes of new pages each second, whatever the interval."""
-        return cls([1.0], [float(rate)], total=total)
+        return ConstantCurve(
+            rate, total_bytes=total_bytes, zero_bytes=zero_bytes, page_size=page_size
+        )
 
-    @classmethod
-    def saturating(cls, rate: float, working_set: float, *, total: float) -> VolumeCurve:
+    @staticmethod
+    def saturating(
+        rate: float,
+        working_set: float,
+        *,
+        total_bytes: float | None,
+        zero_bytes: float = 0,
+        page_size: int = 4096,
+    ) -> SaturatingCurve:
         """``D(t) = min(rate * t, working_set)``: it writes the same pages again and again."""
-        if not (rate > 0 and 0 < working_set <= total):
-            raise ValueError(
-                f"rate must be above 0 and working_set above 0 and at most total={total}, "
-                f"not {rate} and {working_set}"
-            )
-        full = working_set / rate
-        return cls([full, 2 * full], [working_set, working_set], total=total)._from_zero()
-
-    def _from_zero(self) -> VolumeCurve:
-        """Through the origin, whatever the line of the first two points says."""
-        self._volume[0] = 0.0
-        return self
+        return SaturatingCurve(
+            rate, working_set, total_bytes=total_bytes, zero_bytes=zero_bytes, page_size=page_size
+        )
 
     def __repr__(self) -> str:
         return (
-            f"<VolumeCurve {len(self.seconds)} points, {show_bytes(self.nbytes[0])} within "
-            f"{show_seconds(self.seconds[0])} to {show_bytes(self.nbytes[-1])} within "
-            f"{show_seconds(self.seconds[-1])}, total {show_bytes(self.total)}>"
+            f"<{type(self).__name__} {len(self.seconds)} points, {show_bytes(self.nbytes[0])} "
+            f"within {show_seconds(self.seconds[0])} to {show_bytes(self.nbytes[-1])} within "
+            f"{show_seconds(self.seconds[-1])}, memory {self._memory_text()}>"
         )
 
     @html.never_raising
@@ -162,140 +194,99 @@ class VolumeCurve:
             }.values()
         ]
         label = f"distinct dirty memory within 0 to {show_seconds(last)}"
-        return html.piece(
-            self, [*facts, ("memory", show_bytes(self.total))], html.bars(points, label)
+        facts.append(("memory", self._memory_text()))
+        return html.piece(self, facts, html.bars(points, label))
+
+    def _memory_text(self) -> str:
+        return "unknown" if self.total_bytes is None else show_bytes(self.total_bytes)
+
+
+class ConstantCurve(VolumeCurve):
+    """``D(t) = rate * t``. `rate` is in bytes per second; the rest is as of `VolumeCurve`."""
+
+    def __init__(
+        self,
+        rate: float,
+        *,
+        total_bytes: float | None,
+        zero_bytes: float = 0,
+        page_size: int = 4096,
+    ) -> None:
+        if not 0 <= rate < math.inf:
+            raise ValueError(f"rate must be 0 or more bytes per second, not {rate}")
+        self.rate = float(rate)
+        super().__init__(
+            [1.0], [rate], total_bytes=total_bytes, zero_bytes=zero_bytes, page_size=page_size
         )
 
 
-def uniform_volume(t: Any, *, total: float, writes_per_s: float, page_size: int = 4096) -> Any:
+class SaturatingCurve(VolumeCurve):
+    """``D(t) = min(rate * t, working_set)``. `rate` is in bytes per second, `working_set` in bytes;
+    the rest is as of `VolumeCurve`."""
+
+    def __init__(
+        self,
+        rate: float,
+        working_set: float,
+        *,
+        total_bytes: float | None,
+        zero_bytes: float = 0,
+        page_size: int = 4096,
+    ) -> None:
+        most = math.inf if total_bytes is None else total_bytes
+        if not (0 < rate < math.inf and 0 < working_set <= most and working_set < math.inf):
+            raise ValueError(
+                f"rate must be above 0 and working_set above 0 and at most total_bytes="
+                f"{total_bytes}, not {rate} and {working_set}"
+            )
+        self.rate, self.working_set = float(rate), float(working_set)
+        full = self.working_set / self.rate
+        super().__init__(
+            [full / 2, full, 2 * full],
+            [self.working_set / 2, self.working_set, self.working_set],
+            total_bytes=total_bytes,
+            zero_bytes=zero_bytes,
+            page_size=page_size,
+        )
+
+
+def check_memory(memory_bytes: float | None, zero_bytes: float, name: str) -> None:
+    """ValueError if there cannot be so much memory, or so much of it zeros. None: not known."""
+    if memory_bytes is not None and not 0 < memory_bytes < math.inf:
+        raise ValueError(f"{name} must be above 0 bytes, not {memory_bytes}")
+    if not 0 <= zero_bytes < math.inf or (memory_bytes is not None and zero_bytes > memory_bytes):
+        raise ValueError(
+            f"zero_bytes must be 0 or more and at most {name}, not {zero_bytes} of {memory_bytes}"
+        )
+
+
+def uniform_volume(
+    t: Any, *, total_bytes: float, writes_per_s: float, page_size: int = 4096
+) -> Any:
     """D(t) of writes to pages at random, each as likely as any other, in bytes.
 
-    ``S * (1 - (1 - P/S)**(w * t))`` with S = total, P = page_size, w = writes_per_s.
+    ``S * (1 - (1 - P/S)**(w * t))`` with S = total_bytes, P = page_size, w = writes_per_s.
 
-    >>> round(uniform_volume(1.0, total=1 << 30, writes_per_s=3e6) / 2**20)
+    >>> round(uniform_volume(1.0, total_bytes=1 << 30, writes_per_s=3e6) / 2**20)
     1024
     """
-    if not 0 < page_size <= total or writes_per_s < 0:
+    if not 0 < page_size <= total_bytes or writes_per_s < 0:
         raise ValueError(
-            f"page_size must be at most total and writes_per_s 0 or more, "
-            f"not {page_size}, {total} and {writes_per_s}"
+            f"page_size must be at most total_bytes and writes_per_s 0 or more, "
+            f"not {page_size}, {total_bytes} and {writes_per_s}"
         )
     writes = np.asarray(t, np.float64) * writes_per_s
-    miss = math.log1p(-page_size / total) if page_size < total else -math.inf
+    miss = math.log1p(-page_size / total_bytes) if page_size < total_bytes else -math.inf
     with np.errstate(invalid="ignore"):
-        volume = np.where(writes == 0, 0.0, -total * np.expm1(writes * miss))
+        volume = np.where(writes == 0, 0.0, -total_bytes * np.expm1(writes * miss))
     return volume if np.ndim(t) else float(volume)
 
 
-def volume_curve(
-    log: Source,
-    i: int | None = None,
-    j: int | None = None,
-    *,
-    epochs: Iterable[int] | None = None,
-    zero: float = 0,
-) -> VolumeCurve:
-    """D(t) as it was measured: unions of k neighbouring epochs, averaged over all offsets.
-
-    Parameters
-    ----------
-    log : DirtyLog or iterable of (bitmap, t_start_ns, t_end_ns)
-    i, j : int, optional
-        The epochs i <= n < j; all without them.
-    epochs : iterable of int, optional
-        The numbers k of epochs to be measured. By default all up to 16, then ever fewer, to all of
-        them: about 64.
-    zero : float
-        Bytes of memory that is zero, for `VolumeCurve`.
-
-    Returns
-    -------
-    VolumeCurve
-        One point for each k: its mean time and volume, and the standard deviation over the offsets.
-
-    Notes
-    -----
-    A union of k epochs lacks a page only where it was clean in all of them, so it is known for
-    every k and every offset from how long each page stayed clean. That is one pass over the log.
-    """
-    series = as_series(log, i, j)
-    ks = _steps(len(series)) if epochs is None else _checked(epochs, len(series))
-    starts = np.array([epoch.t_start_ns for epoch in series], np.int64)
-    ends = np.array([epoch.t_end_ns for epoch in series], np.int64)
-    gaps = _Gaps.of(series)
-    seconds, means, spread = [], [], []
-    for k in ks:
-        volumes = gaps.unions(k) * float(series.page_size)
-        seconds.append(float((ends[k - 1 :] - starts[: len(starts) - k + 1]).mean()) * NS)
-        means.append(float(volumes.mean()))
-        spread.append(float(volumes.std()))
-    return VolumeCurve(
-        seconds, means, total=series.length, zero=zero, page_size=series.page_size, spread=spread
-    )
-
-
-def _steps(n: int) -> list[int]:
-    """All numbers up to 16, then growing by an eighth or so, and n."""
-    spaced = np.unique(np.geomspace(1, n, 64).round().astype(int)).tolist()
-    return sorted({*range(1, min(n, 16) + 1), *spaced, n})
-
-
-def _checked(epochs: Iterable[int], n: int) -> list[int]:
-    ks = sorted(set(epochs))
-    if not ks or ks[0] < 1 or ks[-1] > n:
-        raise ValueError(f"epochs must be numbers from 1 to {n}, not {ks}")
-    return ks
-
-
-class _Gaps:
-    """How long pages stayed clean: epochs `end - length` to `end` were clean on `pages` pages."""
-
-    def __init__(self, n: int, touched: int, end: Runs, length: Runs, pages: Runs) -> None:
-        self.n, self.touched = n, touched
-        self.end, self.length, self.pages = end, length, pages
-
-    @classmethod
-    def of(cls, series: Series) -> _Gaps:
-        n = len(series)
-        last = np.full(series.npages, -1, np.int32)  # the epoch in which a page was dirty last
-        ends, lengths, counts = [], [], []
-
-        def add(end: int, gap: NDArray[np.int32]) -> None:
-            pages = np.bincount(gap[gap > 0])
-            length = np.flatnonzero(pages)
-            ends.append(np.full(len(length), end, np.int64))
-            lengths.append(length)
-            counts.append(pages[length])
-
-        for number, epoch in enumerate(series):
-            pages = pages_of(epoch.runs)
-            add(number, number - 1 - last[pages])
-            last[pages] = number
-        touched = last >= 0
-        add(n, n - 1 - last[touched])
-        return cls(
-            n,
-            int(touched.sum()),
-            np.concatenate(ends),
-            np.concatenate(lengths),
-            np.concatenate(counts),
-        )
-
-    def unions(self, k: int) -> Floats:
-        """Pages of the union of k epochs, for each offset."""
-        long = self.length >= k
-        end, length, pages = self.end[long], self.length[long], self.pages[long]
-        size = self.n - k + 2
-        missing = np.bincount(end - length, pages, size)
-        missing -= np.bincount(end - k + 1, pages, size)
-        return (self.touched - np.cumsum(missing)[: size - 1]).astype(np.float64)
-
-
-def fit_saturating(curve: VolumeCurve) -> VolumeCurve:
+def fit_saturating(curve: VolumeCurve) -> SaturatingCurve:
     """The curve ``min(rate * t, working_set)`` that is nearest to the points, by least squares.
 
     For each number of points on the slope, rate and working set have closed forms; the best of all
-    is taken. `rate` and `working_set` are attributes of what is returned.
+    is taken.
     """
     t, volume = curve.seconds, curve.nbytes
     best = (math.inf, 0.0, 0.0)
@@ -307,19 +298,10 @@ def fit_saturating(curve: VolumeCurve) -> VolumeCurve:
     _, rate, flat = best
     if rate <= 0 or flat <= 0:
         raise ValueError("nothing is dirty: there is no rate to fit")
-    return FittedCurve.of(rate, min(flat, curve.cap), curve)
-
-
-class FittedCurve(VolumeCurve):
-    """A curve of two parameters: `rate` in bytes per second, `working_set` in bytes."""
-
-    rate: float
-    working_set: float
-
-    @classmethod
-    def of(cls, rate: float, working_set: float, fitted: VolumeCurve) -> FittedCurve:
-        made = cls.saturating(rate, working_set, total=fitted.total)
-        assert isinstance(made, cls)
-        made.rate, made.working_set = rate, working_set
-        made.page_size, made.zero = fitted.page_size, fitted.zero
-        return made
+    return SaturatingCurve(
+        rate,
+        min(flat, curve.cap),
+        total_bytes=curve.total_bytes,
+        zero_bytes=curve.zero_bytes,
+        page_size=curve.page_size,
+    )

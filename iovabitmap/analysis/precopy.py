@@ -8,6 +8,7 @@ and that round is the downtime.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,24 +18,29 @@ import numpy as np
 from .._base import html
 from .._base.optional import need
 from .._base.text import show_bandwidth, show_bytes, show_seconds
-from .curves import VolumeCurve
+from .curves import VolumeCurve, check_memory
 from .rates import union_runs
 from .series import NS, Interval, Series, Source, as_series
 
 PAGE_HEADER = 8  # bytes that name a page, sent with each
 ROUNDS_SHOWN = 12  # in a notebook: the first ones, and the last
+UNKNOWN_MEMORY = (
+    "it is not known how much memory is to be sent: give memory_bytes (and zero_bytes, if some of "
+    "it is zeros), in bytes. The range of addresses says nothing of it, and the log has no note "
+    '"memory" or "layout"'
+)
 
 
 @dataclass(frozen=True)
 class Round:
     """One pass: what is sent, how long that takes, and what is dirty at its end.
 
-    `nbytes` are those sent, headers included; `remaining` is memory, in bytes, 0 in the last round.
+    `nbytes` are those sent, headers included; `remaining_bytes` is memory, 0 in the last round.
     """
 
     nbytes: float
     seconds: float
-    remaining: float
+    remaining_bytes: float
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,7 @@ class Prediction:
     def downtime_seconds(self) -> float:
         if self.converges:
             return self.rounds[-1].seconds
-        return self.rounds[-1].remaining / self.bandwidth
+        return self.rounds[-1].remaining_bytes / self.bandwidth
 
     @property
     def total_bytes(self) -> float:
@@ -86,7 +92,7 @@ class Prediction:
                 str(n),
                 show_bytes(part.nbytes),
                 show_seconds(part.seconds),
-                show_bytes(part.remaining),
+                show_bytes(part.remaining_bytes),
             )
             for n, part in few
         ]
@@ -105,7 +111,9 @@ def predict_precopy(
     bandwidth: float,
     downtime_limit: float,
     page_header: float = PAGE_HEADER,
-    give_up: float = 3600.0,
+    max_total_seconds: float = 3600.0,
+    memory_bytes: float | None = None,
+    zero_bytes: float | None = None,
 ) -> Prediction:
     """The rounds of a pre-copy of memory that becomes dirty as `curve` says.
 
@@ -115,10 +123,19 @@ def predict_precopy(
         Measured, `VolumeCurve.constant` or `VolumeCurve.saturating`.
     bandwidth : float
         Bytes per second; 1 Gbit/s is ``10**9 / 8``.
-    downtime_limit, give_up : float
-        Seconds. It gives up when the total passes `give_up` after a round that did not stop.
+    downtime_limit, max_total_seconds : float
+        Seconds. It gives up when the total passes `max_total_seconds` after a round that did not
+        stop.
     page_header : float
         Bytes sent with each page, and instead of a page of zeros (in round 0).
+    memory_bytes, zero_bytes : int or float, optional
+        Bytes of all memory, and of its pages of zeros; by default the curve's own.
+
+    Raises
+    ------
+    ValueError
+        For a curve that does not know how much memory there is, without `memory_bytes`; for
+        arguments that are out of range.
 
     Notes
     -----
@@ -129,46 +146,58 @@ def predict_precopy(
 
     Examples
     --------
-    >>> curve = VolumeCurve.constant(25e6, total=50 << 30)
+    >>> curve = VolumeCurve.constant(25e6, total_bytes=50 << 30)
     >>> found = predict_precopy(curve, bandwidth=100e6, downtime_limit=0.3, page_header=0)
     >>> len(found.rounds), round(found.total_seconds, 6)
     (7, 715.784192)
     """
+    if memory_bytes is not None or zero_bytes is not None:
+        curve = VolumeCurve(
+            curve.seconds,
+            curve.nbytes,
+            total_bytes=curve.total_bytes if memory_bytes is None else memory_bytes,
+            zero_bytes=curve.zero_bytes if zero_bytes is None else zero_bytes,
+            page_size=curve.page_size,
+            spread=curve.spread,
+        )
     return _run(
-        total=float(curve.total),
-        zero=float(curve.zero),
+        memory_bytes=curve.total_bytes,
+        zero_bytes=curve.zero_bytes,
         page_size=curve.page_size,
         dirtied=curve,
         bandwidth=bandwidth,
         downtime_limit=downtime_limit,
         page_header=page_header,
-        give_up=give_up,
+        max_total_seconds=max_total_seconds,
     )
 
 
 def _run(
     *,
-    total: float,
-    zero: float,
+    memory_bytes: float | None,
+    zero_bytes: float,
     page_size: int,
     dirtied: Dirtied,
     bandwidth: float,
     downtime_limit: float,
     page_header: float,
-    give_up: float,
+    max_total_seconds: float,
     ends: Callable[[], str] = str,
 ) -> Prediction:
     """The rounds; `dirtied` says what becomes dirty in the next so many seconds, `ends` why no more
     can be known, or nothing."""
-    if not bandwidth > 0 or not math.isfinite(bandwidth):
-        raise ValueError(f"bandwidth must be above 0 bytes per second, not {bandwidth}")
-    if not downtime_limit >= 0 or not page_header >= 0 or not give_up >= 0:
+    _check_bandwidth(bandwidth)
+    if not downtime_limit >= 0 or not page_header >= 0 or not max_total_seconds >= 0:
         raise ValueError(
-            "downtime_limit, page_header and give_up must be 0 or more, "
-            f"not {downtime_limit}, {page_header} and {give_up}"
+            "downtime_limit, page_header and max_total_seconds must be 0 or more, "
+            f"not {downtime_limit}, {page_header} and {max_total_seconds}"
         )
+    if memory_bytes is None:
+        raise ValueError(UNKNOWN_MEMORY)
+    check_memory(memory_bytes, zero_bytes, "memory_bytes")
+    written = float(memory_bytes - zero_bytes)
     per_byte = (page_size + page_header) / page_size
-    nbytes = (total - zero) * per_byte + zero / page_size * page_header
+    nbytes = written * per_byte + zero_bytes / page_size * page_header
     rounds: list[Round] = []
     spent = 0.0
     converges, why = True, ""
@@ -179,41 +208,44 @@ def _run(
             rounds.append(Round(nbytes, seconds, 0.0))
             why = f"{len(rounds)} rounds, {show_seconds(spent)}, down {show_seconds(seconds)}"
             break
-        remaining = float(dirtied(seconds))
+        remaining = min(float(dirtied(seconds)), written)
         rounds.append(Round(nbytes, seconds, remaining))
         converges, why = False, ends()
         if why:
             break
-        if spent > give_up:
-            why = _stuck(rounds, bandwidth, downtime_limit, give_up)
+        if spent > max_total_seconds:
+            why = _stuck(rounds, bandwidth, downtime_limit, max_total_seconds)
             break
         converges = True
         nbytes = remaining * per_byte
     return Prediction(converges, why, tuple(rounds), bandwidth, downtime_limit)
 
 
-def _stuck(rounds: Sequence[Round], bandwidth: float, limit: float, give_up: float) -> str:
-    left = rounds[-1].remaining
+def _stuck(
+    rounds: Sequence[Round], bandwidth: float, limit: float, max_total_seconds: float
+) -> str:
+    left = rounds[-1].remaining_bytes
     return (
-        f"after {len(rounds)} rounds and {show_seconds(give_up)} {show_bytes(left)} are left, "
-        f"which take {show_seconds(left / bandwidth)} of a limit of {show_seconds(limit)}"
+        f"after {len(rounds)} rounds and {show_seconds(max_total_seconds)} {show_bytes(left)} are "
+        f"left, which take {show_seconds(left / bandwidth)} of a limit of {show_seconds(limit)}"
     )
 
 
-def plateau(curve: VolumeCurve, *, bandwidth: float, rounds: int = 1000) -> float:
-    """Bytes that are left after each of many rounds, however long they go on; 0: ever fewer.
-
-    The least volume V with ``V = D(V / bandwidth)`` that rounds from all memory come to.
-    """
-    if not bandwidth > 0:
+def _check_bandwidth(bandwidth: float) -> None:
+    if not 0 < bandwidth < math.inf:
         raise ValueError(f"bandwidth must be above 0 bytes per second, not {bandwidth}")
-    volume = curve.cap
-    for _ in range(rounds):
-        left = curve(volume / bandwidth)
-        if left >= volume * (1 - 1e-9):
-            return float(min(left, volume))
-        volume = left
-    return 0.0 if volume < curve.page_size else float(volume)
+
+
+def plateau(curve: VolumeCurve, *, bandwidth: float) -> float:
+    """Bytes that are left after each round in the end, however long rounds go on; 0: ever fewer.
+
+    The largest volume V with ``V = D(V / bandwidth)``, to which rounds from all memory fall, and
+    where they stay: found on the pieces of the curve, not by counting rounds. Less than a page is
+    0. If the curve does not know how much memory there is, and rounds would grow, it is infinite.
+    """
+    _check_bandwidth(bandwidth)
+    volume = curve.settles(bandwidth)
+    return 0.0 if volume < curve.page_size else volume
 
 
 def precopy_table(
@@ -222,10 +254,13 @@ def precopy_table(
     downtimes: Iterable[float],
     *,
     page_header: float = PAGE_HEADER,
-    give_up: float = 3600.0,
+    max_total_seconds: float = 3600.0,
+    memory_bytes: float | None = None,
+    zero_bytes: float | None = None,
 ) -> Any:
     """Total seconds for each bandwidth (rows, bytes per second) and downtime limit (columns,
-    seconds); missing where it does not converge. It needs pandas."""
+    seconds); missing where it does not converge. Other arguments and errors are those of
+    `predict_precopy`. It needs pandas."""
     downtimes = list(downtimes)
     rows = {}
     for bandwidth in bandwidths:
@@ -235,7 +270,9 @@ def precopy_table(
                 bandwidth=bandwidth,
                 downtime_limit=limit,
                 page_header=page_header,
-                give_up=give_up,
+                max_total_seconds=max_total_seconds,
+                memory_bytes=memory_bytes,
+                zero_bytes=zero_bytes,
             )
             for limit in downtimes
         ]
@@ -245,17 +282,21 @@ def precopy_table(
 
 
 def replay_precopy(
-    log: Source,
-    i: int | None = None,
-    j: int | None = None,
+    tl: Source,
     *,
     bandwidth: float,
     downtime_limit: float,
     page_header: float = PAGE_HEADER,
-    give_up: float = 3600.0,
-    zero: float = 0,
+    max_total_seconds: float = 3600.0,
+    memory_bytes: float | None = None,
+    zero_bytes: float | None = None,
 ) -> Prediction:
-    """The rounds of a pre-copy that had begun with epoch i, with the pages that really were dirty.
+    """The rounds of a pre-copy that began with the first epoch, with the pages that really were
+    dirty.
+
+    `memory_bytes` and `zero_bytes` are bytes of all memory and of its pages of zeros, by default
+    those that the log notes; ValueError if neither says how much memory there is. Other arguments
+    are those of `predict_precopy`.
 
     What becomes dirty in a round is the union of the epochs within it; of an epoch that lies in it
     in part, that part of the pages that the others do not have. Where the log ends first it says
@@ -267,39 +308,44 @@ def replay_precopy(
     the epoch's pages, as if each were written once in it; pages that are written all the time would
     be dirty again after any part, so the rounds are then smaller than real ones.
     """
-    series = as_series(log, i, j)
+    series = as_series(tl)
+    memory_bytes, zeros = series.memory_of(memory_bytes, zero_bytes)
     replay = _Replay(series)
     return _run(
-        total=float(series.length),
-        zero=zero,
+        memory_bytes=memory_bytes,
+        zero_bytes=zeros,
         page_size=series.page_size,
         dirtied=replay,
         bandwidth=bandwidth,
         downtime_limit=downtime_limit,
         page_header=page_header,
-        give_up=give_up,
+        max_total_seconds=max_total_seconds,
         ends=replay.ends,
     )
 
 
 class _Replay:
-    """Bytes dirtied in one stretch of time after another."""
+    """Bytes dirtied in one stretch of time after another. Times are nanoseconds since the start of
+    the first epoch, which floats hold exactly for any recording, whenever it was."""
 
     def __init__(self, series: Series) -> None:
         self.series = series
-        self.now = float(series[0].t_start_ns)
+        starts, ends = series.times()
+        self.starts, self.stops = (starts - starts[0]).tolist(), (ends - starts[0]).tolist()
+        self.reached = np.maximum.accumulate(ends - starts[0]).tolist()
+        self.now = 0.0
 
     def ends(self) -> str:
-        last = self.series[-1].t_end_ns
+        last = self.reached[-1]
         if self.now <= last:
             return ""
         return (
             f"the log ends after {show_seconds(self.series.seconds)}, in the middle of a round "
-            f"that lasts {show_seconds((self.now - last) * NS)} longer"
+            f"that lasts {show_seconds((self.now - last) / NS)} longer"
         )
 
     def __call__(self, seconds: float) -> float:
-        begin, end = self.now, self.now + seconds / NS
+        begin, end = self.now, self.now + seconds * NS
         self.now = end
         within: list[Interval] = []
         partly: list[tuple[float, Interval]] = []
@@ -311,15 +357,22 @@ class _Replay:
         known = union_runs(within)
         pages = float(known[:, 1].sum())
         for part, epoch in partly:
-            both = union_runs([Interval(0, 1, known), epoch])
+            both = union_runs([Interval(known), epoch])
             pages += part * (int(both[:, 1].sum()) - int(known[:, 1].sum()))
         return pages * self.series.page_size
 
     def _overlapping(self, begin: float, end: float) -> Iterator[tuple[float, Interval]]:
-        for epoch in self.series:
-            common = min(end, epoch.t_end_ns) - max(begin, epoch.t_start_ns)
+        """The epochs that lie in a stretch of time, each with its part that does. Epochs may
+        overlap, and one of no time lies in the stretch that has its moment."""
+        for number in range(bisect_left(self.reached, begin), len(self.stops)):
+            start, stop = self.starts[number], self.stops[number]
+            if start >= end:
+                return
+            common = min(end, stop) - max(begin, start)
             if common > 0:
-                yield min(1.0, common / (epoch.t_end_ns - epoch.t_start_ns)), epoch
+                yield min(1.0, common / (stop - start)), self.series[number]
+            elif start == stop and begin <= start:
+                yield 1.0, self.series[number]
 
 
 def estimate_downtime(nbytes: float, bandwidth: float) -> float:

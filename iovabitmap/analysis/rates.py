@@ -16,14 +16,18 @@ from numpy.typing import NDArray
 
 from .._base import html
 from .._base.optional import need
+from .._base.rows import merged
 from .._base.text import show_bytes, show_count, show_seconds
-from .series import Interval, Runs, Series, Source, as_series, joined, pages_of
+from .pieces import pieces_of
+from .series import Interval, Runs, Series, Source, as_series
 from .units import GIB, MIB
 
 
 @dataclass(frozen=True)
 class DirtyRate:
     """Pages that were dirtied within an interval: what was counted, and the rates it gives.
+
+    Within 0 seconds nothing has a rate: those per second are then NaN.
 
     >>> DirtyRate(pages=25600, page_size=4096, seconds=0.5)
     DirtyRate(200 MiB/s: 25600 pages of 4096 bytes within 500 ms)
@@ -40,7 +44,7 @@ class DirtyRate:
 
     @property
     def bytes_per_s(self) -> float:
-        return self.nbytes / self.seconds
+        return self.nbytes / self.seconds if self.seconds else math.nan
 
     @property
     def mib_per_s(self) -> float:
@@ -48,7 +52,7 @@ class DirtyRate:
 
     @property
     def pages_per_s(self) -> float:
-        return self.pages / self.seconds
+        return self.pages / self.seconds if self.seconds else math.nan
 
     @property
     def _ms(self) -> int:
@@ -67,29 +71,29 @@ class DirtyRate:
         return self.pages * 1000 // self._ms
 
     def __repr__(self) -> str:
+        rate = f"{self.mib_per_s:.4g} MiB/s" if self.seconds else "no rate"
         return (
-            f"DirtyRate({self.mib_per_s:.4g} MiB/s: {self.pages} pages of {self.page_size} bytes "
+            f"DirtyRate({rate}: {self.pages} pages of {self.page_size} bytes "
             f"within {show_seconds(self.seconds)})"
         )
 
     @html.never_raising
     def _repr_html_(self) -> str:
         facts = [
-            ("rate", f"{self.mib_per_s:.4g} MiB/s"),
+            ("rate", f"{self.mib_per_s:.4g} MiB/s" if self.seconds else "none within 0 s"),
             ("dirty", f"{show_count(self.pages, 'page')} of {show_bytes(self.page_size)}"),
             ("within", show_seconds(self.seconds)),
         ]
         return html.piece(self, facts)
 
 
-def dirty_rate(log: Source, i: int | None = None, j: int | None = None) -> DirtyRate:
-    """The rate at the interval of the epochs i <= n < j: distinct pages over their time.
+def dirty_rate(tl: Source) -> DirtyRate:
+    """The rate at the interval of all epochs together: distinct pages over their time.
 
     Parameters
     ----------
-    log : DirtyLog or iterable of (bitmap, t_start_ns, t_end_ns)
-    i, j : int, optional
-        All epochs without them.
+    tl : Timeline, or what `Timeline.of` takes
+        A log, a part of one, or rows (bitmap, t_start_ns, t_end_ns).
 
     Examples
     --------
@@ -99,7 +103,7 @@ def dirty_rate(log: Source, i: int | None = None, j: int | None = None) -> Dirty
     >>> dirty_rate([(bm, 0, 1_000_000_000)]).mib_per_s
     1.0
     """
-    series = as_series(log, i, j)
+    series = as_series(tl)
     pages = int(union_runs(series)[:, 1].sum())
     return DirtyRate(pages, series.page_size, series.seconds)
 
@@ -107,48 +111,40 @@ def dirty_rate(log: Source, i: int | None = None, j: int | None = None) -> Dirty
 def union_runs(epochs: Iterable[Interval]) -> Runs:
     """The pages dirty in any of the epochs."""
     parts = [epoch.runs for epoch in epochs if len(epoch.runs)]
-    return joined(np.concatenate(parts)) if parts else np.empty((0, 2), np.int64)
+    return merged(np.concatenate(parts)) if parts else np.empty((0, 2), np.uint64)
 
 
 def rows_of(runs: Runs, series: Series) -> NDArray[np.uint64]:
     """Runs as rows (iova, length), the last one cut at the end of the range."""
-    rows = runs.astype(np.uint64) * np.uint64(series.page_size)
-    if len(rows):
-        rows[-1, 1] = min(int(rows[-1, 1]), series.length - int(rows[-1, 0]))
-    rows[:, 0] += np.uint64(series.iova)
+    page_size = np.uint64(series.page_size)
+    rows = runs * page_size  # of a run up to 2**64 the length wraps: it is the one that is cut
+    if len(rows) and int(runs[-1].sum()) == series.npages:
+        rows[-1, 1] = series.geometry.length - int(rows[-1, 0])
+    rows[:, 0] += np.uint64(series.geometry.iova)
     return rows
 
 
-def dirty_counts(series: Series) -> NDArray[np.uint32]:
-    """In how many epochs each page was dirty."""
-    change = np.zeros(series.npages + 1, np.int32)
-    for epoch in series:  # a run of an epoch overlaps no other: each place changes once
-        change[epoch.runs[:, 0]] += 1
-        change[epoch.runs.sum(axis=1)] -= 1
-    return np.cumsum(change[:-1], dtype=np.int32).astype(np.uint32)
-
-
-def hot_ranges(
-    log: Source, i: int | None = None, j: int | None = None, *, at_least: float = 0.5
-) -> NDArray[np.uint64]:
+def hot_ranges(tl: Source, *, at_least: float = 0.5) -> NDArray[np.uint64]:
     """The pages that are dirty in at least this part of the epochs, as (n, 2) rows (iova, length).
 
     `at_least` is above 0 and at most 1: 0.5 is half of all epochs.
     """
-    series = as_series(log, i, j)
+    series = as_series(tl)
     return rows_of(hot_runs(series, at_least), series)
 
 
 def hot_runs(series: Series, at_least: float) -> Runs:
     if not 0 < at_least <= 1:
         raise ValueError(f"at_least must be above 0 and at most 1, not {at_least}")
-    hot = dirty_counts(series) >= math.ceil(at_least * len(series) - 1e-9)
-    edges = np.flatnonzero(np.diff(hot.astype(np.int8), prepend=0, append=0))
-    starts, ends = edges[::2], edges[1::2]
-    return np.stack([starts, ends - starts], axis=1).astype(np.int64)
+    pieces = pieces_of(series)
+    change = np.zeros(len(pieces) + 1, np.int64)
+    for runs in pieces.runs:  # a run of an epoch overlaps no other: each place changes once
+        change[runs[:, 0]] += 1
+        change[runs.sum(axis=1)] -= 1
+    return pieces.rows(np.cumsum(change[:-1]) >= math.ceil(at_least * len(series) - 1e-9))
 
 
-def reuse(log: Source, i: int | None = None, j: int | None = None) -> Any:
+def reuse(tl: Source) -> Any:
     """Pages of each epoch: newly dirty, dirty again, gone, against the epoch before.
 
     Returns a frame with one row for each epoch and the columns `seconds`, `pages`, `first` (never
@@ -156,56 +152,57 @@ def reuse(log: Source, i: int | None = None, j: int | None = None) -> Any:
     and `gone` (dirty in the epoch before and not in this one); pages = new + again. It needs
     pandas.
     """
-    series = as_series(log, i, j)
-    seen = np.full(series.npages, -2, np.int32)
+    series = as_series(tl)
+    pieces, seconds = pieces_of(series), series.seconds_each()
+    seen = np.full(len(pieces), -2, np.int64)
     rows = []
     before = 0
     for number, epoch in enumerate(series):
-        pages = pages_of(epoch.runs)
-        last = seen[pages]
-        again = int((last == number - 1).sum())
+        dirty = pieces.dirty(number)
+        last = seen[dirty]
+        again = pieces.sum(dirty[last == number - 1])
         rows.append(
             {
-                "seconds": epoch.seconds,
-                "pages": len(pages),
-                "first": int((last == -2).sum()),
-                "new": len(pages) - again,
+                "seconds": seconds[number],
+                "pages": epoch.pages,
+                "first": pieces.sum(dirty[last == -2]),
+                "new": epoch.pages - again,
                 "again": again,
                 "gone": before - again,
             }
         )
-        seen[pages] = number
-        before = len(pages)
+        seen[dirty] = number
+        before = epoch.pages
     return need("pandas").DataFrame(rows).rename_axis("epoch")
 
 
-def amplification(x: Any, i: int | None = None, j: int | None = None) -> dict[int, float]:
+def amplification(tl: Source) -> dict[int, float]:
     """How much more is dirty when it is tracked in larger blocks, for blocks up to 1 GiB.
 
     Of pages of P bytes and blocks of k pages it is ``k * (dirty blocks) / (dirty pages)``, between
-    1 and k. Blocks are counted from the base, as those of ``bm.rescale``. `x` is a bitmap, or a
-    log, whose epochs are added up.
+    1 and k. Blocks are counted from the base, as those of ``bm.rescale``. Epochs are
+    added up.
 
     Returns {block bytes: factor}, from the page size on, doubling; of nothing dirty each is 1.
 
     Source: for independent pages of density p the factor is ``(1 - (1 - p)**k) / p``.
     """
-    series = as_series([(x, 0, 1)] if hasattr(x, "rescale") else x, i, j)
+    series = as_series(tl)
     page_size = series.page_size
     shifts = range(max(1, (GIB // page_size).bit_length()))
     pages = 0
-    blocks = np.zeros(len(shifts), np.int64)
+    blocks = [0] * len(shifts)
     for epoch in series:
         pages += epoch.pages
-        first, last = epoch.runs[:, 0].copy(), epoch.runs.sum(axis=1) - 1
+        first = epoch.runs[:, 0].copy()
+        last = first + (epoch.runs[:, 1] - np.uint64(1))
         for shift in shifts:
             same = first[1:] == last[:-1]  # a block that the run before has counted
             blocks[shift] += int((last - first + 1).sum()) - int(same.sum())
-            first >>= 1
-            last >>= 1
+            first >>= np.uint64(1)
+            last >>= np.uint64(1)
     return {
-        page_size << shift: (float((int(blocks[shift]) << shift) / pages) if pages else 1.0)
-        for shift in shifts
+        page_size << shift: ((blocks[shift] << shift) / pages if pages else 1.0) for shift in shifts
     }
 
 

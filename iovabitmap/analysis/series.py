@@ -1,10 +1,12 @@
-"""What an analysis reads: a log, or any sequence of bitmaps with times, as one kind of object.
+"""What an analysis works on: a Timeline, or what becomes one, as runs of page numbers.
 
-A series is a list of epochs of one geometry. Each is the pages that were dirtied between two times.
+Runs are rows (first page, pages) of uint64, in which no end of a run overflows; pages are counted
+from the base of the range. A series holds all runs; each row of a Timeline is decoded once.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -12,30 +14,26 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from .._base.geometry import Geometry, geometry_of
-from .._base.interval_arrays import union
+from .._base.geometry import Geometry
+from .._base.rows import Rows
+from ..timeline import Memory, Timeline
+from ..timeline import Rows as DirtyRows
 
 if TYPE_CHECKING:
     from .._core import IOVABitmap
 
-Timed: TypeAlias = "tuple[IOVABitmap, int, int]"
-Source: TypeAlias = "Series | Iterable[Timed] | Any"  # Any: a DirtyLog, which need not be loaded
-Runs: TypeAlias = NDArray[np.int64]
+Source: TypeAlias = "Series | Timeline | IOVABitmap | Iterable[IOVABitmap | tuple[Any, int, int]]"
+Runs: TypeAlias = Rows
 
-NS = 1e-9
+NS = 1e9  # nanoseconds in a second
+ONE = np.uint64(1)
 
 
 @dataclass(frozen=True)
 class Interval:
-    """One epoch: runs are rows (first page, pages), pages counted from the base, ascending."""
+    """The runs of one epoch, ascending."""
 
-    t_start_ns: int
-    t_end_ns: int
     runs: Runs
-
-    @property
-    def seconds(self) -> float:
-        return (self.t_end_ns - self.t_start_ns) * NS
 
     @property
     def pages(self) -> int:
@@ -45,20 +43,43 @@ class Interval:
 class Series(Sequence[Interval]):
     """Epochs of one geometry, in the order of time."""
 
-    def __init__(self, iova: int, length: int, page_size: int, epochs: list[Interval]) -> None:
-        self.iova = iova
-        self.length = length
-        self.page_size = page_size
+    def __init__(
+        self,
+        geometry: Geometry,
+        epochs: list[Interval],
+        times: tuple[NDArray[np.int64], NDArray[np.int64]] | None,
+        memory: Memory | None,
+    ) -> None:
+        self.geometry = geometry
+        self.page_size = geometry.page_size
         self._epochs = epochs
+        self._times = times
+        self._memory = memory
 
     @property
     def npages(self) -> int:
-        return geometry_of(self).npages
+        return self.geometry.npages
+
+    def times(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Starts and ends; ValueError if they are unknown."""
+        if self._times is None:
+            raise ValueError(
+                "this needs times, which are unknown: give rows (bitmap, t_start_ns, t_end_ns)"
+            )
+        return self._times
+
+    def seconds_each(self) -> NDArray[np.float64]:
+        """The length of each epoch; NaN if unknown."""
+        if self._times is None:
+            return np.full(len(self), math.nan)
+        starts, ends = self._times
+        return (ends - starts) / NS
 
     @property
     def seconds(self) -> float:
-        """From the start of the first epoch to the end of the last one."""
-        return (self[-1].t_end_ns - self[0].t_start_ns) * NS if self._epochs else 0.0
+        """From the start of the first epoch to the end that is last."""
+        starts, ends = self.times()
+        return (int(ends.max()) - int(starts[0])) / NS
 
     def __len__(self) -> int:
         return len(self._epochs)
@@ -69,31 +90,23 @@ class Series(Sequence[Interval]):
     def __iter__(self) -> Iterator[Interval]:
         return iter(self._epochs)
 
-    def part(self, i: int | None = None, j: int | None = None) -> Series:
-        """The epochs i <= n < j, as a slice takes them."""
-        return Series(self.iova, self.length, self.page_size, self._epochs[i:j])
+    def memory_of(
+        self, memory_bytes: float | None, zero_bytes: float | None
+    ) -> tuple[float | None, float]:
+        """Bytes of all memory in whole pages, and of its zeros: each as given, or as the Timeline
+        has it; None if neither says."""
+        noted = self._memory or Memory()
+        if memory_bytes is None:
+            memory_bytes = noted.resident_bytes or noted.mapped_bytes
+        if memory_bytes is not None and 0 < memory_bytes < math.inf:
+            memory_bytes = -(-math.ceil(memory_bytes) // self.page_size) * self.page_size
+        if zero_bytes is None:
+            zero_bytes = min(noted.zero_bytes or 0, memory_bytes or 0)
+        return memory_bytes, zero_bytes
 
 
-def page_runs(ranges: NDArray[np.uint64], iova: int, page_size: int) -> Runs:
-    """Rows (iova, length) as rows (first page, pages). A row of length 0 says: clean."""
-    ranges = ranges[ranges[:, 1] > 0]
-    shift = page_size.bit_length() - 1
-    start = (ranges[:, 0] - np.uint64(iova)) >> np.uint64(shift)
-    last = (ranges[:, 0] + (ranges[:, 1] - np.uint64(1)) - np.uint64(iova)) >> np.uint64(shift)
-    runs = np.stack([start, last - start + np.uint64(1)], axis=1).astype(np.int64)
-    if len(runs) > 1 and (runs[:-1, 0] + runs[:-1, 1] > runs[1:, 0]).any():
-        return joined(runs)
-    return runs
-
-
-def joined(runs: Runs) -> Runs:
-    """The same pages as ascending runs that neither overlap nor touch."""
-    first, last = union(runs[:, 0], runs[:, 0] + runs[:, 1] - 1)
-    return np.stack([first, last - first + 1], axis=1)
-
-
-def as_series(source: Source, i: int | None = None, j: int | None = None) -> Series:
-    """A log or an iterable of (bitmap, t_start_ns, t_end_ns), or its epochs i <= n < j.
+def as_series(source: Source) -> Series:
+    """A Timeline, or what `Timeline.of` makes one of.
 
     Raises
     ------
@@ -101,56 +114,23 @@ def as_series(source: Source, i: int | None = None, j: int | None = None) -> Ser
         Without any epoch, with times that go back, or with bitmaps of different geometries.
     """
     if isinstance(source, Series):
-        series = source
-    elif hasattr(source, "page_size") and hasattr(source, "__getitem__"):
-        series = _of_log(source, i, j)
-        i = j = None
-    else:
-        series = _of_bitmaps(source)
-    part = series.part(i, j)
-    if len(part) == 0:
-        raise ValueError(f"no epoch: {len(series)} of them, and i={i}, j={j}")
-    _check_times(part)
-    return part
+        return source
+    tl = Timeline.of(source)
+    if not len(tl):
+        raise ValueError("no epoch: there is nothing to analyse")
+    epochs = [Interval(page_runs(rows, tl.geometry)) for _, rows in tl.each()]
+    return Series(tl.geometry, epochs, tl.times() if tl.has_times else None, tl.memory)
 
 
-def _of_log(log: Any, i: int | None, j: int | None) -> Series:
-    epochs = [
-        Interval(epoch.t_start_ns, epoch.t_end_ns, page_runs(rows, log.iova, log.page_size))
-        for epoch in log[i:j]
-        for rows in [epoch.ranges()]
-    ]
-    return Series(log.iova, log.length, log.page_size, epochs)
+def page_runs(rows: DirtyRows, geometry: Geometry) -> Runs:
+    """The pages of the rows of one epoch."""
+    shift, base = np.uint64(geometry.page_size.bit_length() - 1), np.uint64(geometry.iova)
+    first = (rows.iova - base) >> shift
+    return np.column_stack((first, ((rows.last() - base) >> shift) - first + ONE))
 
 
-def _of_bitmaps(source: Iterable[Timed]) -> Series:
-    geometry: Geometry | None = None
-    epochs = []
-    for number, (bm, t_start_ns, t_end_ns) in enumerate(source):
-        found = geometry_of(bm)
-        if geometry is not None and found != geometry:
-            raise ValueError(f"epoch {number} has the geometry {found}, the first one {geometry}")
-        geometry = found
-        runs = page_runs(np.asarray(bm.ranges()).reshape(-1, 2), bm.iova, bm.page_size)
-        epochs.append(Interval(int(t_start_ns), int(t_end_ns), runs))
-    if geometry is None:
-        raise ValueError("no epoch: the sequence is empty")
-    return Series(*geometry, epochs)
-
-
-def _check_times(series: Series) -> None:
-    before = None
-    for number, epoch in enumerate(series):
-        if epoch.t_end_ns <= epoch.t_start_ns or (before is not None and epoch.t_start_ns < before):
-            raise ValueError(
-                f"epoch {number} is from {epoch.t_start_ns} to {epoch.t_end_ns} ns, "
-                f"the one before ends at {before} ns"
-            )
-        before = epoch.t_end_ns
-
-
-def pages_of(runs: Runs) -> NDArray[np.int64]:
-    """Each page of the runs, ascending."""
+def numbers_of(runs: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Each number of the runs (first, how many), ascending."""
     lengths = runs[:, 1]
     ends = np.cumsum(lengths)
     total = int(ends[-1]) if len(ends) else 0

@@ -45,7 +45,7 @@ WORKING_SET = {
 PRECOPY = {
     "converges": "boolean",
     "rounds": "Int64",
-    "sent_bytes": "float64",
+    "total_bytes": "float64",
     "total_seconds": "float64",
     "downtime_seconds": "float64",
     "why": "string",
@@ -89,9 +89,11 @@ def about(log: DirtyLog) -> Row:
     }
 
 
-def rate(log: DirtyLog, *, i: int | None, j: int | None) -> Row:
+def rate(log: DirtyLog, *, epochs: slice) -> Row:
     """Its `dirty_rate`."""
-    found = dirty_rate(log, i, j)
+    found = dirty_rate(log[epochs])
+    if not found.seconds:
+        raise ValueError("its epochs last 0 s: there is no rate")
     return {
         "pages": found.pages,
         "page_size_bytes": found.page_size,
@@ -101,9 +103,9 @@ def rate(log: DirtyLog, *, i: int | None, j: int | None) -> Row:
     }
 
 
-def working(log: DirtyLog, /, *, i: int | None, j: int | None, **how: Any) -> Row:
+def working(log: DirtyLog, /, *, epochs: slice, **how: Any) -> Row:
     """Its `working_set`."""
-    found = working_set(log, i, j, **how)
+    found = working_set(log[epochs], **how)
     return {
         "union_bytes": found.union,
         "hot_bytes": found.hot,
@@ -112,13 +114,22 @@ def working(log: DirtyLog, /, *, i: int | None, j: int | None, **how: Any) -> Ro
     }
 
 
-def precopy(log: DirtyLog, /, *, i: int | None, j: int | None, **how: Any) -> Row:
+def precopy(
+    log: DirtyLog,
+    /,
+    *,
+    epochs: slice,
+    memory_bytes: float | None,
+    zero_bytes: float | None,
+    **how: Any,
+) -> Row:
     """What `predict_precopy` says of its volume curve."""
-    found = predict_precopy(volume_curve(log, i, j), **how)
+    curve = volume_curve(log[epochs], memory_bytes=memory_bytes, zero_bytes=zero_bytes)
+    found = predict_precopy(curve, **how)
     return {
         "converges": found.converges,
         "rounds": len(found.rounds),
-        "sent_bytes": found.total_bytes,
+        "total_bytes": found.total_bytes,
         "total_seconds": found.total_seconds,
         "downtime_seconds": found.downtime_seconds,
         "why": found.why,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .._base.optional import need
 from .._base.text import show_bytes, show_seconds
 from ..analysis import MIB, VolumeCurve, plateau, predict_precopy
+from ..analysis.curves import check_memory
 from ..analysis.precopy import PAGE_HEADER
 from . import _questions as questions
 from ._frames import frame, kinds
@@ -72,6 +73,12 @@ class FleetRate:
         return f"FleetRate({text})"
 
 
+def _memory(memory_bytes: float | None, zero_bytes: float | None) -> dict[str, float | None]:
+    """As arguments of a question; ValueError for what no machine has."""
+    check_memory(memory_bytes, zero_bytes or 0, "memory_bytes")
+    return {"memory_bytes": memory_bytes, "zero_bytes": zero_bytes}
+
+
 def _logs(number: int) -> str:
     return f"{number} log" if number == 1 else f"{number} logs"
 
@@ -129,14 +136,14 @@ class Fleet:
         `iova`, `length_bytes` and `page_size_bytes`. Reads no rows."""
         return self._ask(questions.about, questions.ABOUT)
 
-    def rates(self, i: int | None = None, j: int | None = None) -> Any:
+    def rates(self, *, epochs: slice = slice(None)) -> Any:
         """`iovabitmap.analysis.dirty_rate` of each log: the columns `pages`, `page_size_bytes`,
         `seconds`, `bytes_per_s` and `mib_per_s`."""
-        return self._ask(partial(questions.rate, i=i, j=j), questions.RATE)
+        return self._ask(partial(questions.rate, epochs=epochs), questions.RATE)
 
-    def total_rate(self, i: int | None = None, j: int | None = None) -> FleetRate:
+    def total_rate(self, *, epochs: slice = slice(None)) -> FleetRate:
         """The dirty rate of the whole fleet, and what is missing in it. See `FleetRate`."""
-        found = self.rates(i, j)
+        found = self.rates(epochs=epochs)
         good = found[found["error"] == ""]
         pages, sizes = good["pages"].tolist(), good["page_size_bytes"].tolist()
         seconds = good["seconds"].tolist()
@@ -151,23 +158,26 @@ class Fleet:
 
     def working_sets(
         self,
-        i: int | None = None,
-        j: int | None = None,
         *,
+        epochs: slice = slice(None),
         at_least: float = 0.5,
         bandwidth: float = 1.25e9,
+        memory_bytes: float | None = None,
+        zero_bytes: float | None = None,
     ) -> Any:
         """`iovabitmap.analysis.working_set` of each log, in its three forms: the columns
         `union_bytes`, `hot_bytes`, `plateau_bytes` and `seconds`.
 
         Parameters
         ----------
-        i, j : int, optional
-            Epochs; all without them.
+        epochs : slice
+            Those of each log that are taken, as of ``log[epochs]``; by default all.
         at_least : float
             The part of the epochs in which a hot page is dirty: above 0, at most 1.
         bandwidth : float
             Of the plateau, in bytes per second.
+        memory_bytes, zero_bytes : float, optional
+            Of each machine, as of `volume_curve`; by default what each log notes.
 
         Raises
         ------
@@ -177,35 +187,43 @@ class Fleet:
         if not 0 < at_least <= 1:
             raise ValueError(f"at_least must be above 0 and at most 1, not {at_least}")
         plateau(_NOTHING, bandwidth=bandwidth)
-        question = partial(questions.working, i=i, j=j, at_least=at_least, bandwidth=bandwidth)
+        memory = _memory(memory_bytes, zero_bytes)
+        question = partial(
+            questions.working, epochs=epochs, at_least=at_least, bandwidth=bandwidth, **memory
+        )
         return self._ask(question, questions.WORKING_SET)
 
     def precopy(
         self,
-        i: int | None = None,
-        j: int | None = None,
         *,
+        epochs: slice = slice(None),
         bandwidth: float,
         downtime_limit: float,
         page_header: float = PAGE_HEADER,
-        give_up: float = 3600.0,
+        max_total_seconds: float = 3600.0,
+        memory_bytes: float | None = None,
+        zero_bytes: float | None = None,
     ) -> Any:
         """Whether each machine would migrate: `iovabitmap.analysis.predict_precopy` of the volume
         curve of each log.
 
-        The columns are `converges`, `rounds`, `sent_bytes`, `total_seconds`, `downtime_seconds`
-        and `why`, as those of a `Prediction`. Each log is taken alone, with the whole bandwidth.
+        The columns are `converges`, `rounds`, `total_bytes`, `total_seconds`, `downtime_seconds`
+        and `why`, as those of a `Prediction`. Each log is taken alone, with the whole bandwidth. A
+        log that does not note how much memory there is has an `error`, unless `memory_bytes` is
+        given.
 
         Parameters
         ----------
-        i, j : int, optional
-            Epochs; all without them.
+        epochs : slice
+            Those of each log that are taken, as of ``log[epochs]``; by default all.
         bandwidth : float
             Bytes per second; 1 Gbit/s is ``10**9 / 8``.
-        downtime_limit, give_up : float
+        downtime_limit, max_total_seconds : float
             Seconds.
         page_header : float
             Bytes sent with each page.
+        memory_bytes, zero_bytes : float, optional
+            Of each machine, and of its pages of zeros; by default what each log notes.
 
         Raises
         ------
@@ -216,19 +234,21 @@ class Fleet:
             "bandwidth": bandwidth,
             "downtime_limit": downtime_limit,
             "page_header": page_header,
-            "give_up": give_up,
+            "max_total_seconds": max_total_seconds,
         }
         predict_precopy(_NOTHING, **how)
-        return self._ask(partial(questions.precopy, i=i, j=j, **how), questions.PRECOPY)
+        memory = _memory(memory_bytes, zero_bytes)
+        question = partial(questions.precopy, epochs=epochs, **memory, **how)
+        return self._ask(question, questions.PRECOPY)
 
-    def would_not_converge(self, i: int | None = None, j: int | None = None, **how: float) -> Any:
+    def would_not_converge(self, *, epochs: slice = slice(None), **how: float | None) -> Any:
         """The rows of `precopy`, with the same arguments, that do not say that the machine would
         migrate.
 
         These are the logs that do not converge, and those that gave no answer, whose `converges` is
         missing: nobody knows that they would.
         """
-        found = self.precopy(i, j, **how)
+        found = self.precopy(epochs=epochs, **how)  # type: ignore[arg-type]  # as its own arguments are
         return found[~found["converges"].fillna(False)]
 
     def _ask(self, question: Question, columns: Mapping[str, str] | None = None) -> Any:
@@ -260,7 +280,7 @@ class Fleet:
 
 
 # A machine that writes nothing: whether arguments make sense is asked of it first.
-_NOTHING = VolumeCurve.constant(0.0, total=1)
+_NOTHING = VolumeCurve.constant(0.0, total_bytes=1)
 
 
 def open(  # noqa: A001  # as gzip.open: it is called fleet.open

@@ -1,14 +1,15 @@
 """What a recorder noted of the memory behind a log's addresses.
 
-The note "layout" has rows (iova, length, address, pid, name). A log's notes may come from anywhere,
-so what is not such a row is left out.
+The note "layout" has rows (iova, length, address, pid, name). The note "memory" says how much
+memory there is: an object with `mapped_bytes`, `resident_bytes` and `zero_bytes`, each of which may
+be missing. A log's notes may come from anywhere, so what makes no sense is left out.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..timeline import Region
+from ..timeline import Memory, Region
 
 if TYPE_CHECKING:
     from .storage.meta import Meta
@@ -27,3 +28,16 @@ def _is_row(row: Any, first: int, end: int) -> bool:
     if any(type(number) is not int for number in row[:4]):
         return False
     return bool(first <= row[0] < row[0] + row[1] <= end)
+
+
+def memory(meta: Meta) -> Memory | None:
+    """How much memory was recorded; None if that was not noted."""
+    noted = meta.notes.get("memory")
+    if not isinstance(noted, dict):
+        return None
+    found = Memory(*(_nbytes(noted.get(name)) for name in Memory._fields))
+    return found if found.mapped_bytes or found.resident_bytes else None
+
+
+def _nbytes(value: Any) -> int | None:
+    return value if type(value) is int and 0 <= value <= 2**64 else None

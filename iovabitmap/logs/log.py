@@ -13,10 +13,10 @@ from .._base import html
 from .._base.geometry import Geometry, geometry_of
 from .._base.times import nanoseconds
 from .._core import IOVABitmap
-from ..timeline import Timeline, notebook
+from ..timeline import Timeline, mapped, notebook
 from .epochs import Epochs
 from .errors import LogError
-from .layout import regions
+from .layout import memory, regions
 from .storage import parquet
 from .storage.blocks import BLOCK_ROWS, page_runs
 from .storage.journal import Journal
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from .._base.paths import StrPath
-    from ..timeline import Region
+    from ..timeline import Memory, Region
     from ..timeline.rows import Addresses
 
 MAX_TIME = 2**63
@@ -189,6 +189,8 @@ class DirtyLog(Timeline):
 
         Raises
         ------
+        TypeError
+            For times that are not integers, as seconds that were given by mistake.
         ValueError
             For another geometry; where `t_end_ns` is before `t_start_ns`, or that before the start
             of the epoch before; for a log that is not being written.
@@ -200,15 +202,18 @@ class DirtyLog(Timeline):
 
     def append_ranges(self, ranges: npt.ArrayLike, t_start_ns: int, t_end_ns: int) -> None:
         """Adds an epoch in which the pages that `ranges` touch were dirty: rows (iova, length) of
-        integers in any order, shape (n, 2). Errors are those of `append`, and ValueError for a row
-        that is not inside the log's range."""
+        integers in any order, shape (n, 2). Errors are those of `append`, TypeError for rows that
+        are not integers, and ValueError for one that is not inside the log's range."""
         self._append([page_runs(ranges, self._meta)], t_start_ns, t_end_ns)
 
     def _append(self, batches: Iterable[Addresses], t_start_ns: int, t_end_ns: int) -> None:
         journal = self._journal()
         start, end = nanoseconds("t_start_ns", t_start_ns), nanoseconds("t_end_ns", t_end_ns)
         if not -MAX_TIME <= start <= end < MAX_TIME:
-            raise ValueError(f"an epoch from {start} to {end} ns: no time of 64 bits, or backwards")
+            raise ValueError(
+                f"an epoch from {start} to {end} ns: times must not go back, and be from "
+                f"{-MAX_TIME} to {MAX_TIME - 1}"
+            )
         if journal.last_start_ns is not None and start < journal.last_start_ns:
             raise ValueError(
                 f"an epoch from {start} ns, before the last one's start at {journal.last_start_ns}"
@@ -307,6 +312,12 @@ class DirtyLog(Timeline):
     @property
     def _meta(self) -> Meta:
         return self._file.meta
+
+    @property
+    def memory(self) -> Memory | None:
+        """How much memory was recorded, as the recorder noted it last, else as much as the layout
+        maps; None if neither is known."""
+        return memory(self._meta) or mapped(self.layout)
 
     @property
     def layout(self) -> Sequence[Region]:

@@ -81,8 +81,13 @@ def pin_error(code: int | None, start: int, end: int, newly: int = 0) -> PinErro
 # --- many numbers --------------------------------------------------------------------------------
 
 
-def items(values: Buffer | Iterable[Any]) -> Iterable[Any]:
+def items(values: Buffer | Iterable[Any], name: str) -> Iterable[Any]:
     """What a sequence, an iterator or memory of integers holds, rows of it as tuples."""
+    if _is_mask(values):
+        raise TypeError(
+            f"{name} must hold addresses, not bools: those of the pages of a mask are "
+            "bm.iova + numpy.flatnonzero(mask) * bm.page_size"
+        )
     if not isinstance(values, memoryview):
         return iter(values)  # type: ignore[arg-type]  # arrays iterate over their rows
     flat = [one for (one,) in struct.iter_unpack(values.format, values.tobytes())]
@@ -94,9 +99,20 @@ def items(values: Buffer | Iterable[Any]) -> Iterable[Any]:
     return [tuple(flat[n * width : (n + 1) * width]) for n in range(count)]
 
 
+def _is_mask(values: Any) -> bool:
+    """Whether it is memory of bools."""
+    try:
+        memory = memoryview(values)
+    except (TypeError, ValueError, BufferError):
+        return False
+    return memory.format.lstrip("@=<>!") == "?" and memory.nbytes != 0
+
+
 def in_row(n: int, name: str, value: SupportsIndex) -> int:
     """`number`, of a row: what its own `__index__` raises has the row as a note."""
     found = value
+    if isinstance(value, bool):
+        raise TypeError(f"row {n}: {name} must be an int, not {type(value)}")
     if hasattr(type(value), "__index__"):
         try:
             found = operator.index(value)
@@ -112,7 +128,7 @@ def in_row(n: int, name: str, value: SupportsIndex) -> int:
 def rows(ranges: Buffer | Iterable[Any]) -> list[Row]:
     """Rows (iova, length); of a bad one the error begins with its number."""
     found = []
-    for n, row in enumerate(items(ranges)):
+    for n, row in enumerate(items(ranges, "ranges")):
         if not hasattr(type(row), "__iter__") and not hasattr(type(row), "__getitem__"):
             raise TypeError(f"row {n}: must be (iova, length), not {type(row)}")
         try:
@@ -129,7 +145,7 @@ def rows(ranges: Buffer | Iterable[Any]) -> list[Row]:
 
 def addresses(iovas: Buffer | Iterable[Any]) -> list[int]:
     """Addresses, likewise."""
-    return [in_row(n, "iova", iova) for n, iova in enumerate(items(iovas))]
+    return [in_row(n, "iova", iova) for n, iova in enumerate(items(iovas, "iovas"))]
 
 
 def listed(text: str, nbits: int) -> list[Run]:

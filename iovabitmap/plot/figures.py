@@ -146,7 +146,7 @@ def precopy(prediction: Prediction, ax: Axes | None = None) -> Axes:
     unit, size = unit_of(max(part.nbytes for part in rounds))
     sent = np.array([part.nbytes for part in rounds]) / size
     ax.bar(starts, sent, ends - starts, align="edge", color=BLUE, edgecolor="white", label="sent")
-    remaining = np.array([part.remaining for part in rounds]) / size
+    remaining = np.array([part.remaining_bytes for part in rounds]) / size
     ax.plot(ends, remaining, "o-", color=ORANGE, label="dirty at the round's end")
     allowed = prediction.downtime_limit * prediction.bandwidth / size
     ax.axhline(allowed, color=GREY, linestyle=":", label="may be sent within the downtime limit")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ..timeline import Rows as DirtyRows
     from ..timeline import Timeline
 
-MOST = 1 << 20  # rows, and epochs
+MAX_ROWS = 1 << 20  # rows, and epochs
 LINES, COLUMNS = 512, 1024  # the most cells of the image, of two pixels each
 LEVELS = 255  # of a cell; 0 has no colour
 TICKS = (1, 5, 10, 25, 50, 75, 100)  # of the scale of colours, in percent
@@ -59,13 +59,13 @@ class Rows:
     end: Ints = field(default_factory=_none)
 
     @classmethod
-    def of(cls, tl: Timeline, most: int) -> Rows:
+    def of(cls, tl: Timeline, max_rows: int) -> Rows:
         """Those of a Timeline, which is read a block at a time; at most so many."""
         rows = cls(shift=max(0, (tl.geometry.npages - 1).bit_length() - EXACT_BITS))
-        rows._fit(len(tl), most)
+        rows._fit(len(tl), max_rows)
         for block in tl.blocks():
             rows._add(block, tl)
-            rows._fit(len(tl), most)
+            rows._fit(len(tl), max_rows)
         if tl.has_times and len(tl):
             start, end = tl.times()
             begins = np.arange(0, len(tl), rows.epochs_each)
@@ -84,10 +84,10 @@ class Rows:
             np.append(self.first + self.count - 1, last),
         )
 
-    def _fit(self, epochs: int, most: int) -> None:
+    def _fit(self, epochs: int, max_rows: int) -> None:
         """Coarser, until there are at most so many runs, and groups of the epochs so far."""
-        while (many := epochs > most * self.epochs_each) or len(self.first) > most:
-            self._coarser(many or len(np.unique(self.group)) * 2 > most)
+        while (many := epochs > max_rows * self.epochs_each) or len(self.first) > max_rows:
+            self._coarser(many or len(np.unique(self.group)) * 2 > max_rows)
 
     def _coarser(self, epochs: bool) -> None:
         """Half of the groups, or blocks twice as large."""
@@ -120,7 +120,7 @@ def _times(rows: Rows) -> tuple[Any, Any, str]:
     return numbers, numbers + rows.epochs_each, "epoch"
 
 
-def view(log: DirtyLog, *, most: int = MOST) -> View:
+def view(log: DirtyLog, *, max_rows: int = MAX_ROWS) -> View:
     """A log to pan and zoom in a browser, as one page of HTML, or in a notebook.
 
     Zoom by the wheel or with a box. Each dirty page of each epoch can be seen, and what is under
@@ -129,7 +129,7 @@ def view(log: DirtyLog, *, most: int = MOST) -> View:
     Parameters
     ----------
     log : DirtyLog
-    most : int
+    max_rows : int
         Rows that the page holds, and epochs, which bounds its size: some 20 MB by default. Of a
         larger log pages are taken together in blocks, then epochs; the title says so.
 
@@ -146,9 +146,9 @@ def view(log: DirtyLog, *, most: int = MOST) -> View:
     ...     view(log).save("run.html")
     """
     need("bokeh")
-    if most < 1:
-        raise ValueError(f"most must be 1 or more, not {most}")
-    rows = Rows.of(log, most)
+    if max_rows < 1:
+        raise ValueError(f"max_rows must be 1 or more, not {max_rows}")
+    rows = Rows.of(log, max_rows)
     if not len(rows.first):
         raise ValueError("no page is ever dirty in this log: there is nothing to draw")
     block = log.page_size << rows.shift

@@ -50,15 +50,17 @@ class QemuDirtyRate:
         mib = -(-self.mib_per_s * round(self.seconds * 1000) // 1000)
         return DirtyRate(mib * _MIB // page_size, page_size, self.seconds)
 
-    def relative_error(self, memory_nbytes: int, page_size: int = 4096) -> float:
+    def relative_error(self, memory_bytes: int, page_size: int = 4096) -> float:
         """Relative standard error for a guest with so many bytes: 0 but for page sampling.
 
         See `analysis.sampling_error`. A rate of 0 with page sampling says nothing: inf.
         """
+        if memory_bytes < 1:
+            raise ValueError(f"memory_bytes must be 1 or more, not {memory_bytes}")
         if self.sample_pages_per_gib is None:
             return 0.0
-        samples = self.sample_pages_per_gib * memory_nbytes >> 30
-        share = self.as_dirty_rate(page_size).nbytes / memory_nbytes
+        samples = self.sample_pages_per_gib * memory_bytes >> 30
+        share = self.as_dirty_rate(page_size).nbytes / memory_bytes
         return float("inf") if share == 0 else sampling_error(min(share, 1.0), samples)
 
 

@@ -7,6 +7,7 @@ answers no question before all is sent: that moment's statistics are found from 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from ..analysis import DirtyRate, Round
@@ -46,8 +47,8 @@ class MigrationRound:
 
     @property
     def bytes_per_s(self) -> float:
-        """What was sent, over the time that it took."""
-        return self.nbytes / self.seconds if self.seconds else 0.0
+        """What was sent, over the time that it took; NaN if it took none."""
+        return self.nbytes / self.seconds if self.seconds else math.nan
 
     def as_round(self) -> Round:
         """The round as the analysis has those that it predicts."""

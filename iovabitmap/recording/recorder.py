@@ -121,7 +121,7 @@ class Recorder:
             self.still_running = self._tracker.tracked
             about["still_running"] = self.still_running
             about["missed_intervals"] = self.schedule.missed
-            about["seconds_in_looks"] = self.tally.look_ns / 1e9
+            about["looks_seconds"] = self.tally.look_ns / 1e9
         for name, value in {"layout": layout, "recording": about}.items():
             if value != self._log.notes.get(name):
                 self._log.note(name, value)

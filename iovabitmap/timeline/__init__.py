@@ -2,9 +2,20 @@
 
 from .axis import Axis
 from .epoch import Epoch
-from .regions import Dirtied, Memory, Region
+from .regions import Dirtied, Memory, Region, mapped
 from .rows import Rows, Store
 from .summary import Summary
 from .timeline import Timeline
 
-__all__ = ["Axis", "Dirtied", "Epoch", "Memory", "Region", "Rows", "Store", "Summary", "Timeline"]
+__all__ = [
+    "Axis",
+    "Dirtied",
+    "Epoch",
+    "Memory",
+    "Region",
+    "Rows",
+    "Store",
+    "Summary",
+    "Timeline",
+    "mapped",
+]

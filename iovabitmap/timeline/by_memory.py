@@ -9,14 +9,14 @@ from .readable import Readable
 from .regions import Dirtied
 
 
-def by_memory(tl: Readable) -> list[Dirtied]:
+def by_memory(tl: Readable, ever: rows.Addresses | None) -> list[Dirtied]:
     """The memory that the layout names and that was ever dirty, in descending order of dirty pages.
 
     Empty without a layout. Addresses that had two names count for both.
     """
     if not tl.layout:
         return []
-    union = rows.of(tl.union_ranges())
+    union = rows.of(tl.union_ranges() if ever is None else ever)
     sums: dict[tuple[int, str], tuple[int, int]] = {}
     for iova, length, _, pid, name in tl.layout:
         nbytes, count = sums.get((pid, name), (0, 0))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
+
+from .._base.intervals import size, union
 
 
 class Memory(NamedTuple):
@@ -53,3 +56,9 @@ class Dirtied:
     name: str
     nbytes: int
     count: int
+
+
+def mapped(layout: Sequence[Region]) -> Memory | None:
+    """How much address space a layout names, each address once; None if it is empty."""
+    spans = union((row.iova, row.iova + row.length) for row in layout)
+    return Memory(mapped_bytes=size(spans)) if spans else None

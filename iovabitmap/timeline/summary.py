@@ -35,6 +35,8 @@ class Summary:
         The first address of each of the map's rows.
     density : array of float, shape (rows, columns)
         The part of a row's bytes that were dirty, as the mean of the column's epochs, 0 to 1.
+    ever : array of uint64, shape (n, 2)
+        The ranges (iova, length) that were ever dirty, ascending.
     """
 
     page_size: int
@@ -44,6 +46,7 @@ class Summary:
     columns: Ints
     addresses: list[int]
     density: Floats
+    ever: of_rows.Addresses
 
 
 class Counted(Protocol):
@@ -90,4 +93,5 @@ def summarize(
         begins,
         [axis.address(int(position)) for position in edges[:-1]],
         cover / np.diff(edges).astype(np.float64)[:, None] / np.diff(begins),
+        union,
     )

@@ -17,7 +17,7 @@ from .axis import Axis
 from .bitmaps import Bitmaps
 from .by_memory import by_memory
 from .epoch import Epoch
-from .regions import Dirtied, Memory, Region
+from .regions import Dirtied, Memory, Region, mapped
 from .rows import Addresses, Ints, Rows, Store
 from .summary import Summary, summarize
 
@@ -194,7 +194,7 @@ class Timeline(Sequence[Epoch]):
     @property
     def memory(self) -> Memory | None:
         """How much memory there was; None if that is unknown. It is not the length of the range:
-        that is address space."""
+        that is address space. Of a part, it is what the layout maps there."""
         return self._memory
 
     @property
@@ -205,8 +205,8 @@ class Timeline(Sequence[Epoch]):
     def within(self, iova: int, length: int) -> Timeline:
         """What lies in a part of the addresses, as a Timeline of that part.
 
-        The part is widened to whole pages, which are counted from the base of this one. Memory is
-        unknown for a part.
+        The part is widened to whole pages, which are counted from the base of this one. Its memory
+        is as much as the layout maps in it.
 
         Raises
         ------
@@ -251,7 +251,7 @@ class Timeline(Sequence[Epoch]):
         found = rows.of(rows.union([rows.of(wanted)]))
         if self._areas is not None:
             found = rows.cut(found, self._areas)
-        return self._view(_areas=found, _memory=None, **about)
+        return self._view(_areas=found, _memory=mapped(about["_layout"]), **about)
 
     # --- what was dirty -----------------------------------------------------------------------
 
@@ -321,10 +321,13 @@ class Timeline(Sequence[Epoch]):
         """
         return summarize(self, rows, columns, progress)
 
-    def by_memory(self) -> list[Dirtied]:
-        """The memory that the layout names and that was ever dirty: rows (pid, name, nbytes,
-        count), in descending order of dirty pages. Empty without a layout."""
-        return by_memory(self)
+    def by_memory(self, ever: Addresses | None = None) -> list[Dirtied]:
+        """The memory that the layout names and that was ever dirty: pid, name, nbytes and count
+        of pages, in descending order of that. Empty without a layout.
+
+        With `ever`, the ranges that were ever dirty as a summary has them, nothing is read.
+        """
+        return by_memory(self, ever)
 
     # --- data out -----------------------------------------------------------------------------
 

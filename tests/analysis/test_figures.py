@@ -17,16 +17,16 @@ UNIFORM = {
 @pytest.mark.parametrize("gib", UNIFORM)
 def test_rates_of_uniform_random_writes(gib):
     for ms, published in zip(UNIFORM_MS, UNIFORM[gib], strict=True):
-        volume = an.uniform_volume(ms / 1e3, total=gib * an.GIB, writes_per_s=3.0e6)
+        volume = an.uniform_volume(ms / 1e3, total_bytes=gib * an.GIB, writes_per_s=3.0e6)
         assert volume / (ms / 1e3) / an.MIB == pytest.approx(published, rel=5e-3), ms
 
 
 def test_uniform_writes_at_the_edges():
-    assert an.uniform_volume(0, total=4096, writes_per_s=5) == 0
-    assert an.uniform_volume(1, total=4096, writes_per_s=5) == 4096
-    assert list(an.uniform_volume([0, 1e9], total=1 << 30, writes_per_s=1e6)) == [0, 1 << 30]
+    assert an.uniform_volume(0, total_bytes=4096, writes_per_s=5) == 0
+    assert an.uniform_volume(1, total_bytes=4096, writes_per_s=5) == 4096
+    assert list(an.uniform_volume([0, 1e9], total_bytes=1 << 30, writes_per_s=1e6)) == [0, 1 << 30]
     with pytest.raises(ValueError, match="page_size must be at most total"):
-        an.uniform_volume(1, total=100, writes_per_s=1)
+        an.uniform_volume(1, total_bytes=100, writes_per_s=1)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_as_qemu_prints_it():
 def test_precopy_at_a_constant_rate():
     """50 GiB at 800 Mbit/s, 200 Mbit/s dirty, limit 300 ms: seven rounds, 715.784192 s."""
     memory, bandwidth, limit = 50 * an.GIB, an.mbit_per_s(800), 0.3
-    curve = an.VolumeCurve.constant(an.mbit_per_s(200), total=memory)
+    curve = an.VolumeCurve.constant(an.mbit_per_s(200), total_bytes=memory)
     found = an.predict_precopy(curve, bandwidth=bandwidth, downtime_limit=limit, page_header=0)
     n = math.ceil(math.log(bandwidth * limit / memory) / math.log(0.25))
     assert (found.converges, n, len(found.rounds)) == (True, 6, 7)
@@ -73,7 +73,7 @@ def test_precopy_at_a_constant_rate():
         assert part.nbytes == pytest.approx(memory * 0.25**i)
         assert part.seconds == pytest.approx(part.nbytes / bandwidth)
     assert found.downtime_seconds == found.rounds[-1].seconds <= limit
-    assert found.rounds[-1].remaining == 0
+    assert found.rounds[-1].remaining_bytes == 0
 
 
 @pytest.mark.parametrize("rate", [2e8, 1e9, 5e9])
@@ -81,7 +81,7 @@ def test_precopy_at_a_constant_rate():
 def test_a_working_set_converges_if_and_only_if_it_fits_the_downtime(rate, factor):
     """Even where the rate is above the bandwidth of 10**8 bytes per second."""
     bandwidth, limit = 1e8, 0.5
-    curve = an.VolumeCurve.saturating(rate, bandwidth * limit * factor, total=8 * an.GIB)
+    curve = an.VolumeCurve.saturating(rate, bandwidth * limit * factor, total_bytes=8 * an.GIB)
     found = an.predict_precopy(curve, bandwidth=bandwidth, downtime_limit=limit, page_header=0)
     assert found.converges is (factor <= 1)
     if not found.converges:
@@ -92,10 +92,10 @@ def test_a_working_set_converges_if_and_only_if_it_fits_the_downtime(rate, facto
 
 def test_headers_and_zero_pages():
     """(page + 8) bytes for each page, 8 for one of zeros, those in round 0 only."""
-    curve = an.VolumeCurve([1.0], [40960.0], total=100 * 4096, zero=30 * 4096)
+    curve = an.VolumeCurve([1.0], [40960.0], total_bytes=100 * 4096, zero_bytes=30 * 4096)
     found = an.predict_precopy(curve, bandwidth=4104.0 * 10, downtime_limit=1.0)
     assert found.rounds[0].nbytes == pytest.approx(70 * 4104 + 30 * 8)
-    assert found.rounds[0].remaining == pytest.approx(70 * 4096)  # all that is not zero
+    assert found.rounds[0].remaining_bytes == pytest.approx(70 * 4096)  # all that is not zero
     assert found.rounds[1].nbytes == pytest.approx(70 * 4104)
 
 

@@ -56,7 +56,7 @@ def test_report_json(command, log):
     assert found["pages_max"] == max(map(len, EPOCHS))
     assert found["clean_epochs"] == sum(not pages for pages in EPOCHS)
     assert found["seconds"] == pytest.approx(3) and found["interval_seconds"] == 0.1
-    assert found["bytes_per_second"] == pytest.approx(sum(map(len, EPOCHS)) * PAGE / 3)
+    assert found["bytes_per_s"] == pytest.approx(sum(map(len, EPOCHS)) * PAGE / 3)
     assert [entry["pages"] for entry in found["series"]] == [len(pages) for pages in EPOCHS]
     assert [entry["t_end_ns"] for entry in found["series"]] == [times_of(n)[1] for n in range(30)]
     rows, columns = len(found["heatmap"]["addresses"]), len(found["heatmap"]["first_epochs"])
@@ -119,7 +119,7 @@ def test_report_of_nothing(command, tmp_path):
     make_log(tmp_path / "none", [], GEOMETRY)
     make_log(tmp_path / "clean", [set()], GEOMETRY)
     assert "epochs" in command("report", tmp_path / "none")[1]
-    assert answer(command("report", tmp_path / "none", "--json"))["bytes_per_second"] is None
+    assert answer(command("report", tmp_path / "none", "--json"))["bytes_per_s"] is None
     assert answer(command("report", tmp_path / "clean", "--json"))["pages_ever_dirty"] == 0
 
 

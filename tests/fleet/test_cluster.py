@@ -12,7 +12,7 @@ needs("dask", "distributed", "pandas", "pyarrow")
 from dask.distributed import Client, LocalCluster  # noqa: E402
 
 from iovabitmap import fleet  # noqa: E402
-from support.fleets import LINK, assert_says, make_fleet  # noqa: E402
+from support.fleets import LINK, MEMORY, assert_says, make_fleet  # noqa: E402
 
 LOGS = 200
 
@@ -36,8 +36,8 @@ def test_two_processes_say_what_one_log_after_another_says(client, tmp_path):
 
     frames = {
         "rates": machines.rates(),
-        "working_sets": machines.working_sets(),
-        "precopy": machines.precopy(**LINK),
+        "working_sets": machines.working_sets(**MEMORY),
+        "precopy": machines.precopy(**LINK, **MEMORY),
     }
     good = names[:70] + names[71:]
     assert_says(frames, tmp_path, good)

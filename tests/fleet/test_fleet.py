@@ -17,7 +17,7 @@ import pytest
 import iovabitmap as ib
 import iovabitmap.analysis as an
 from support.children import run_child
-from support.fleets import GEOMETRY, LINK, alone, assert_says, make_fleet, of_fleet
+from support.fleets import GEOMETRY, LINK, MEMORY, alone, assert_says, make_fleet, of_fleet
 from support.logs import make_log, needs, random_epochs
 
 needs("dask", "fsspec", "pandas", "pyarrow")
@@ -36,7 +36,7 @@ LOST = {
     "foreign.parquet": "no log of this program",
     "gone.parquet": "FileNotFoundError",
     "rack 1/journal.parquet": "none of this program's",
-    "timeless.parquet": "ValueError: epoch 0 is from 0 to 0 ns",
+    "timeless.parquet": "ValueError: ",
 }
 
 
@@ -92,18 +92,23 @@ def test_some_epochs_and_other_arguments_are_the_analysis_own(tmp_path):
     name = "a.parquet"
     make_log(tmp_path / name, random_epochs(random.Random(1), GEOMETRY, 6), GEOMETRY)
     with ib.DirtyLog.open(tmp_path / name) as log:
-        rate = an.dirty_rate(log, 1, -1)
-        working = an.working_set(log, 1, at_least=0.9, bandwidth=2e5)
-        how = {"bandwidth": 3e6, "downtime_limit": 0.01, "page_header": 100, "give_up": 1.0}
-        found = an.predict_precopy(an.volume_curve(log, 0, -1), **how)
+        rate = an.dirty_rate(log[1:-1])
+        working = an.working_set(log[1:], at_least=0.9, bandwidth=2e5)
+        how = {
+            "bandwidth": 3e6,
+            "downtime_limit": 0.01,
+            "page_header": 100,
+            "max_total_seconds": 1.0,
+        }
+        found = an.predict_precopy(an.volume_curve(log[0:-1], **MEMORY), **how)
     machines = fleet.open(tmp_path)
-    assert machines.rates(1, -1).loc[name, "bytes_per_s"] == rate.bytes_per_s
-    row = machines.working_sets(1, at_least=0.9, bandwidth=2e5).loc[name]
+    assert machines.rates(epochs=slice(1, -1)).loc[name, "bytes_per_s"] == rate.bytes_per_s
+    row = machines.working_sets(epochs=slice(1, None), at_least=0.9, bandwidth=2e5).loc[name]
     assert (row["union_bytes"], row["hot_bytes"]) == (working.union, working.hot)
     assert row["plateau_bytes"] == working.plateau > 0
     assert row["seconds"] == working.seconds == pytest.approx(0.5)
-    row = machines.precopy(0, -1, **how).loc[name]
-    assert (row["why"], row["sent_bytes"]) == (found.why, found.total_bytes)
+    row = machines.precopy(epochs=slice(0, -1), **how, **MEMORY).loc[name]
+    assert (row["why"], row["total_bytes"]) == (found.why, found.total_bytes)
 
 
 def test_what_cannot_be_read_is_named_and_sinks_nothing(folder):
@@ -210,15 +215,28 @@ def test_the_total_is_the_sum_and_says_what_is_not_in_it(folder):
     assert "5 logs within 100 ms to 500 ms; without 7 logs: cut.parquet, empty.parquet, " in text
 
 
+def test_memory_is_each_logs_own_or_unknown(tmp_path):
+    """The range of addresses is not memory: 70 pages, of which logs note 40, or nothing."""
+    for name, notes in {"a": {"memory": {"resident_bytes": 40 * 4096}}, "b": {}}.items():
+        with ib.DirtyLog.create(tmp_path / f"{name}.parquet", *GEOMETRY, notes=notes) as log:
+            log.append_ranges([[0x1000, 1]], 0, 10**9)
+    found = fleet.open(tmp_path).precopy(**LINK, page_header=0)
+    assert found.loc["a.parquet", "converges"]
+    assert found.loc["a.parquet", "total_bytes"] == pytest.approx(40 * 4096, rel=0.05)
+    assert "give memory_bytes" in found.loc["b.parquet", "error"]
+    left = fleet.open(tmp_path).would_not_converge(**LINK)
+    assert left.index.tolist() == ["b.parquet"]
+
+
 def test_who_would_not_converge(folder):
     """And those that nobody knows about."""
     machines = fleet.open(folder)
-    left = machines.would_not_converge(**LINK)
+    left = machines.would_not_converge(**LINK, **MEMORY)
     stays = [name for name in GOOD if not alone(folder / name)["precopy"]["converges"]]
     assert 0 < len(stays) < len(GOOD)
     assert left.index.tolist() == sorted([*stays, *LOST])
     assert not left.loc[stays, "converges"].any() and left.loc[[*LOST], "converges"].isna().all()
-    assert left.equals(machines.precopy(**LINK).loc[left.index])
+    assert left.equals(machines.precopy(**LINK, **MEMORY).loc[left.index])
 
 
 # --- places ------------------------------------------------------------------------------------
@@ -232,7 +250,7 @@ def test_an_empty_folder(tmp_path):
     for question, frame in of_fleet(machines).items():
         full = of_fleet(fleet.open(tmp_path / "full"))[question]
         assert len(frame) == 0 and frame.dtypes.equals(full.dtypes)
-    assert len(machines.would_not_converge(**LINK)) == 0
+    assert len(machines.would_not_converge(**LINK, **MEMORY)) == 0
     assert machines.total_rate() == fleet.FleetRate(0, 0, 0.0, 0.0, 0.0, ())
     assert [*machines.map(lambda log: {"a": 1}).columns] == ["host", "unfinished", "error"]
 
@@ -328,14 +346,16 @@ def test_workers_find_the_place(zipped):
         ("working_sets", {"bandwidth": 0}),
         ("precopy", LINK | {"bandwidth": 0}),
         ("precopy", LINK | {"downtime_limit": -1}),
-        ("would_not_converge", LINK | {"give_up": -1}),
+        ("would_not_converge", LINK | {"max_total_seconds": -1}),
+        ("precopy", LINK | {"memory_bytes": 0}),
+        ("working_sets", {"memory_bytes": 1, "zero_bytes": 2}),
     ],
 )
 def test_arguments_that_make_no_sense_are_no_logs_fault(tmp_path, method, arguments):
     make_log(tmp_path / "a.parquet", [{1}], GEOMETRY)
     with pytest.raises(ValueError, match="logs_per_task"):
         fleet.open(tmp_path, logs_per_task=0)
-    with pytest.raises(ValueError, match=r"at_least|bandwidth|give_up"):
+    with pytest.raises(ValueError, match=r"at_least|bandwidth|max_total_seconds|memory_bytes"):
         getattr(fleet.open(tmp_path), method)(**arguments)
 
 

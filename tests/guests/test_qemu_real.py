@@ -233,9 +233,11 @@ def check_rounds(rounds, full, statistics):
     assert sum(each.nbytes for each in rounds) <= statistics.transferred_bytes
     assert sum(each.passes for each in rounds) == statistics.dirty_sync_count
     # As the analysis says of such a working set.
-    curve = VolumeCurve.saturating(written, written, total=NBYTES)
+    curve = VolumeCurve.saturating(written, written, total_bytes=NBYTES)
     for bandwidth, converges in ((SLOW, False), (FAST, True)):
-        found = predict_precopy(curve, bandwidth=bandwidth, downtime_limit=DOWNTIME, give_up=60)
+        found = predict_precopy(
+            curve, bandwidth=bandwidth, downtime_limit=DOWNTIME, max_total_seconds=60
+        )
         assert found.converges is converges
 
 

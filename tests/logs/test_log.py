@@ -299,9 +299,6 @@ def test_append_ranges_of_all_and_of_the_ends(path, geometry):
         ([[SMALL[0], SMALL[1] + 1]], "row 0"),
         ([[-1, 1]], "row 0"),
         (np.array([[SMALL[0] + 1, 2**64 - 1]], np.uint64), "row 0"),
-        ([[1.5, 2]], "integers"),
-        ([1, 2], "shape"),
-        ([[1, 2, 3]], "shape"),
     ],
 )
 def test_append_ranges_refuses_what_is_not_inside(path, rows, what):

@@ -15,7 +15,7 @@ from support.children import run_child
 from support.logs import needs
 
 SECOND = 1_000_000_000
-CURVE = analysis.VolumeCurve([1, 2, 4], [1 << 30, 2 << 30, 3 << 30], total=8 << 30)
+CURVE = analysis.VolumeCurve([1, 2, 4], [1 << 30, 2 << 30, 3 << 30], total_bytes=8 << 30)
 
 
 def shown(thing) -> str:
@@ -30,8 +30,12 @@ def test_a_rate():
     assert "200 MiB/s" in text and "25,600 pages of 4 KiB" in text and "500 ms" in text
 
 
+def test_a_rate_within_no_time():
+    assert "none within 0 s" in shown(analysis.DirtyRate(1, 4096, 0.0))
+
+
 def test_a_rate_that_cannot_be_one():
-    assert analysis.DirtyRate(1, 4096, 0.0)._repr_html_() == "<code>&lt;DirtyRate&gt;</code>"
+    assert analysis.DirtyRate(1, 4096, "x")._repr_html_() == "<code>&lt;DirtyRate&gt;</code>"
 
 
 def test_a_working_set():
@@ -49,7 +53,7 @@ def test_a_curve():
 @pytest.mark.parametrize("rate", [1e8, 0.99e9, 2e9])
 def test_a_prediction(rate):
     found = analysis.predict_precopy(
-        analysis.VolumeCurve.constant(rate, total=1 << 34), bandwidth=1e9, downtime_limit=0.1
+        analysis.VolumeCurve.constant(rate, total_bytes=1 << 34), bandwidth=1e9, downtime_limit=0.1
     )
     text = shown(found)
     assert f"converges: {'yes' if found.converges else 'no'}" in text and "8 Gbit/s" in text

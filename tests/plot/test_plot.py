@@ -109,7 +109,7 @@ def test_small_bitmaps_lose_no_page(nbits):
 
 
 def test_a_volume_curve_and_what_is_sent():
-    curve = analysis.VolumeCurve([1, 2, 4], [1 << 30, 2 << 30, 3 << 30], total=8 << 30)
+    curve = analysis.VolumeCurve([1, 2, 4], [1 << 30, 2 << 30, 3 << 30], total_bytes=8 << 30)
     ax = plot.volume_curve(curve, bandwidth=1 << 30)
     drawn, _, sent = (line.get_xydata() for line in ax.get_lines()[:3])
     assert np.allclose(drawn[:, 1] * (1 << 30), curve(drawn[:, 0]))
@@ -119,14 +119,14 @@ def test_a_volume_curve_and_what_is_sent():
 
 
 def test_rounds_of_a_precopy():
-    curve = analysis.VolumeCurve.constant(100e6, total=1 << 30)
+    curve = analysis.VolumeCurve.constant(100e6, total_bytes=1 << 30)
     found = analysis.predict_precopy(curve, bandwidth=400e6, downtime_limit=0.1)
     ax = plot.precopy(found)
     assert len(ax.patches) == len(found.rounds)
     assert sum(bar.get_width() for bar in ax.patches) == pytest.approx(found.total_seconds)
     assert f"converges in {len(found.rounds)} rounds" in ax.get_title()
     endless = analysis.predict_precopy(
-        analysis.VolumeCurve.constant(1e9, total=1 << 30), bandwidth=1e8, downtime_limit=0.1
+        analysis.VolumeCurve.constant(1e9, total_bytes=1 << 30), bandwidth=1e8, downtime_limit=0.1
     )
     assert "does not converge" in plot.precopy(endless).get_title()
 

@@ -74,7 +74,7 @@ def test_the_title_says_what_was_taken_together(tmp_path):
     rows = [[[n * 3 * PAGE, PAGE] for n in range(20)]] * 9
     with log_of(tmp_path / "x", rows, source="<me>") as log:
         assert plot.view(log).figure.title.text == "<me>: 9 epochs"
-        title = plot.view(log, most=4).figure.title.text
+        title = plot.view(log, max_rows=4).figure.title.text
         assert "in blocks of" in title and "8 epochs together" in title
 
 
@@ -86,7 +86,7 @@ def test_nothing_to_draw(tmp_path, rows):
 
 def test_most_must_be_something(tmp_path):
     with log_of(tmp_path / "x", [[[0, PAGE]]]) as log, pytest.raises(ValueError, match="1 or more"):
-        plot.view(log, most=0)
+        plot.view(log, max_rows=0)
 
 
 def test_without_times_it_is_by_epoch(tmp_path):

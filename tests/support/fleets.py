@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 GEOMETRY = (0x1000, 70 * PAGE - 5, PAGE)
+MEMORY: dict[str, Any] = {"memory_bytes": GEOMETRY[1], "zero_bytes": 3 * PAGE}
 # About as fast as the logs become dirty, so that some converge; few rounds where one does not.
-LINK: dict[str, Any] = {"bandwidth": 1.5e6, "downtime_limit": 0.05, "give_up": 2.0}
+LINK: dict[str, Any] = {"bandwidth": 1.5e6, "downtime_limit": 0.05, "max_total_seconds": 2.0}
 
 
 def make_fleet(folder: Path, number: int, *, seed: int = 1) -> list[str]:
@@ -32,8 +33,8 @@ def make_fleet(folder: Path, number: int, *, seed: int = 1) -> list[str]:
 def alone(path: Path) -> dict[str, dict[str, Any]]:
     """The rows of one log, for each question, without a fleet."""
     with ib.DirtyLog.open(path) as log:
-        rate, working = an.dirty_rate(log), an.working_set(log)
-        found = an.predict_precopy(an.volume_curve(log), **LINK)
+        rate, working = an.dirty_rate(log), an.working_set(log, **MEMORY)
+        found = an.predict_precopy(an.volume_curve(log, **MEMORY), **LINK)
         return {
             "about": {
                 "source": "test",
@@ -59,7 +60,7 @@ def alone(path: Path) -> dict[str, dict[str, Any]]:
             "precopy": {
                 "converges": found.converges,
                 "rounds": len(found.rounds),
-                "sent_bytes": found.total_bytes,
+                "total_bytes": found.total_bytes,
                 "total_seconds": found.total_seconds,
                 "downtime_seconds": found.downtime_seconds,
                 "why": found.why,
@@ -72,8 +73,8 @@ def of_fleet(fleet: Any) -> dict[str, Any]:
     return {
         "about": fleet.about(),
         "rates": fleet.rates(),
-        "working_sets": fleet.working_sets(),
-        "precopy": fleet.precopy(**LINK),
+        "working_sets": fleet.working_sets(**MEMORY),
+        "precopy": fleet.precopy(**LINK, **MEMORY),
     }
 
 

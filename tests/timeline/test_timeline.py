@@ -295,7 +295,7 @@ def test_of_refuses():
         with pytest.raises(ValueError, match=message):
             ib.Timeline.of(source)
     for when in [(0.0, 1), (0, 0.5), (0, "1")]:
-        with pytest.raises(TypeError, match="must be an integer, of nanoseconds, not"):
+        with pytest.raises(TypeError, match="must be a whole number of nanoseconds, not"):
             ib.Timeline.of([(bm, *when)])
 
 
@@ -315,7 +315,7 @@ def test_indices():
 
 def test_between_and_within_refuse():
     tl = ib.Timeline.of([(ib.IOVABitmap(4096, 8192), 0, 1)])
-    with pytest.raises(TypeError, match=r"t1_ns must be an integer, of nanoseconds, not 0\.5"):
+    with pytest.raises(TypeError, match=r"t1_ns must be a whole number of nanoseconds, not 0\.5"):
         tl.between(0, 0.5)
     with pytest.raises(ValueError, match="from 3 to 2 ns is backwards"):
         tl.between(3, 2)

@@ -99,14 +99,16 @@ IB_METHOD(clear_ranges)
     return on_rows(self, &signature, args, nargs, kwnames, 2, iova_bitmap_clear_ranges);
 }
 
-const char ib_doc_set_pages[] = "set_pages($self, /, iovas, *, exclusive=False)\n--\n\n"
-                                "Mark the page of each address.\n\n"
-                                "Parameters\n"
-                                "----------\n"
-                                "iovas : array of shape (n,) of integers, or a sequence\n"
-                                "    Addresses in any order. Native uint64 is not copied.\n"
-                                "exclusive : bool\n    As of set_ranges().\n\n"
-                                "Errors are those of set_ranges().\n";
+const char ib_doc_set_pages[] =
+    "set_pages($self, /, iovas, *, exclusive=False)\n--\n\n"
+    "Mark the page of each address.\n\n"
+    "Parameters\n"
+    "----------\n"
+    "iovas : array of shape (n,) of integers, or a sequence\n"
+    "    Addresses in any order. Native uint64 is not copied. Not a mask of\n"
+    "    bools, which is a TypeError.\n"
+    "exclusive : bool\n    As of set_ranges().\n\n"
+    "Errors are those of set_ranges().\n";
 
 IB_METHOD(set_pages)
 {

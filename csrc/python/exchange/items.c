@@ -51,6 +51,16 @@ static char integer_code(const Py_buffer *view, bool *swap)
     return integer ? *format : '\0';
 }
 
+/* Bools are a mask of pages: taken for addresses, they would all be 0 and 1. */
+static int refuse_mask(const char *name)
+{
+    PyErr_Format(PyExc_TypeError,
+                 "%s must hold addresses, not bools: those of the pages of a mask are "
+                 "bm.iova + numpy.flatnonzero(mask) * bm.page_size",
+                 name);
+    return -1;
+}
+
 /* Fills items->owned from a buffer in any order and of any integers. */
 static int convert(struct ib_items *items, const struct ib_layout *layout, const char *name)
 {
@@ -121,11 +131,14 @@ static int from_buffer(PyObject *object, const char *name, int columns, struct i
     if (view->len == 0) {
         return 0;
     }
+    char code = integer_code(view, &swap);
+    if (code == '?') {
+        return refuse_mask(name);
+    }
     if (layout.ndim != columns || (columns == 2 && layout.shape[1] != 2)) {
         return bad_shape(name, columns);
     }
     items->count = (uint64_t)layout.shape[0];
-    char code = integer_code(view, &swap);
     if (code != '\0' && strchr("LQN", code) != NULL && view->itemsize == 8 && !swap &&
         layout.packed && (uintptr_t)view->buf % sizeof(uint64_t) == 0) {
         items->items = view->buf;
@@ -166,6 +179,11 @@ static int read_number(PyObject *object, const char *name, uint64_t row, uint64_
 {
     if (ib_exact_u64(object, out)) {
         return 0;
+    }
+    if (PyBool_Check(object)) {
+        PyErr_Format(PyExc_TypeError, "row %llu: %s must be an int, not %R",
+                     (unsigned long long)row, name, Py_TYPE(object));
+        return -1;
     }
     PyObject *integer = Py_NewRef(object);
     if (!PyLong_Check(object) && PyIndex_Check(object)) {

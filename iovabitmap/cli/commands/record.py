@@ -140,8 +140,8 @@ def document(recorder: Recorder, interval: int) -> dict[str, Any]:
         "interval_seconds": interval / 1e9,
         "missed_intervals": recorder.schedule.missed,
         "pages": tally.pages,
-        "bytes_per_second": nbytes / seconds if seconds else None,
-        "seconds_in_looks": tally.look_ns / 1e9,
+        "bytes_per_s": nbytes / seconds if seconds else None,
+        "looks_seconds": tally.look_ns / 1e9,
         "longest_look_seconds": tally.look_max_ns / 1e9,
         "untracked": [each._asdict() for each in recorder.untracked],
         "still_running": recorder.still_running,
@@ -161,11 +161,11 @@ def brief(recorder: Recorder) -> str:
 def say(recorder: Recorder, out: Path, interval: int) -> None:
     """How it went, for people."""
     found = document(recorder, interval)
-    seconds, rate = found["seconds"], found["bytes_per_second"] or 0
+    seconds, rate = found["seconds"], found["bytes_per_s"] or 0
     every = show_seconds(found["interval_seconds"])
-    looks = show_seconds(found["seconds_in_looks"])
+    looks = show_seconds(found["looks_seconds"])
     longest = show_seconds(found["longest_look_seconds"])
-    part = found["seconds_in_looks"] / seconds if seconds else 0
+    part = found["looks_seconds"] / seconds if seconds else 0
     warn(
         f"{found['epochs']:,} epochs in {seconds:.1f} s, {found['missed_intervals']} intervals "
         f"missed; {found['pages']:,} dirty pages, {show_bytes(rate)}/s at {every}"

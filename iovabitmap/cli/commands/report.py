@@ -51,7 +51,7 @@ def command(log: Path, rows: int, as_json: bool) -> None:
         with progress("reading", len(opened)) as done:
             width = 60 if as_json else max(screen.width - LABEL - 2, 10)
             summary = opened.summary(rows=rows, columns=width, progress=done)
-        memory = opened.by_memory()
+        memory = opened.by_memory(summary.ever)
         if as_json:
             named = [asdict(each) for each in memory]
             print_json({**document(opened, summary), "memory": named})
@@ -92,7 +92,7 @@ def document(log: DirtyLog, summary: Summary) -> dict[str, Any]:
         "pages_ever_dirty": summary.union_count,
         "pages_mean": float(summary.counts.mean()) if len(log) else 0.0,
         "pages_max": int(summary.counts.max()) if len(log) else 0,
-        "bytes_per_second": nbytes / total if total else None,
+        "bytes_per_s": nbytes / total if total else None,
         "series": [
             {"epoch": n, "t_start_ns": start, "t_end_ns": end, "pages": pages}
             for n, (start, end, pages) in enumerate(
@@ -112,7 +112,7 @@ def head(screen: Console, log: DirtyLog, summary: Summary) -> None:
     facts = document(log, summary)
     command = log.command if isinstance(log.command, str) else " ".join(log.command or ())
     interval = show_seconds(facts["interval_seconds"])
-    rate = facts["bytes_per_second"]
+    rate = facts["bytes_per_s"]
     lines = {
         "range": f"{log.iova:#x} to {log.iova + log.length:#x}, {show_bytes(log.length)}",
         "pages": f"{show_bytes(log.page_size)}, told apart by {show_bytes(log.granularity)}",

@@ -167,7 +167,7 @@ def document(watch: Watch, found: list[Written], at: float, seconds: float) -> d
         "seconds": seconds,
         "page_size": watch.page_size,
         "pages": pages,
-        "bytes_per_second": pages * watch.page_size / seconds,
+        "bytes_per_s": pages * watch.page_size / seconds,
         "remarks": watch.remarks,
         "mappings": [each._asdict() for each in found],
     }
@@ -178,7 +178,7 @@ def table(watch: Watch, found: list[Written], at: float, seconds: float, lines: 
     facts = document(watch, found, at, seconds)
     title = (
         f"{at:.1f} s: {facts['pages']:,} pages in {show_seconds(seconds)}, "
-        f"{show_bytes(facts['bytes_per_second'])}/s in {len(found)} mappings"
+        f"{show_bytes(facts['bytes_per_s'])}/s in {len(found)} mappings"
     )
     remarks = Text("\n").join(written(remark, "dim italic") for remark in watch.remarks)
     shown = Table(title=title, caption=remarks or None, box=None, padding=(0, 1))

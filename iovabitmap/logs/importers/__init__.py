@@ -6,11 +6,14 @@ is checked as a log's is: a damaged one is a LogError that names it, and no log 
 
 from __future__ import annotations
 
+import operator
 import shutil
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..._base.rows import integer_rows
+from ..._base.times import nanoseconds
 from ..errors import LogError
 from ..log import DirtyLog
 from ._common import Imported, Options
@@ -92,7 +95,14 @@ def import_log(
     --------
     >>> import_log("raw", ["0.bin", "1.bin"], "kvm.parquet", iova=0)  # doctest: +SKIP
     """
-    options = Options(iova, length, page_size, interval_ns, tuple(regions), target)
+    options = Options(
+        None if iova is None else operator.index(iova),
+        None if length is None else operator.index(length),
+        operator.index(page_size),
+        nanoseconds("interval_ns", interval_ns),
+        tuple((start, size) for start, size in integer_rows(regions, "regions").tolist()),
+        target,
+    )
     found = load(format, inputs, options)
     notes: dict[str, Any] = {"imported": [str(path) for path in inputs], **found.notes}
     if not found.timed and not interval_ns:
@@ -101,8 +111,8 @@ def import_log(
         out,
         found.iova,
         found.length,
-        page_size,
-        granularity=max(found.granularity or page_size, page_size),
+        options.page_size,
+        granularity=max(found.granularity or page_size, options.page_size),
         source=found.source,
         notes=notes,
     )

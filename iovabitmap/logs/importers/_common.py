@@ -95,12 +95,12 @@ def rows_array(path: Path, rows: Iterable[Sequence[int]]) -> Rows:
         return np.array(listed, np.uint64).reshape(len(listed), 2)
 
 
-def read(path: Path, most: int = MAX_TEXT) -> bytes:
+def read(path: Path, max_bytes: int = MAX_TEXT) -> bytes:
     """All of a file that is parsed as a whole. LogError where that is too much."""
     with path.open("rb") as file:
-        data = file.read(most + 1)
-    if len(data) > most:
-        raise LogError(path, f"more than {show_bytes(most)} of text or tables")
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise LogError(path, f"more than {show_bytes(max_bytes)} of text or tables")
     return data
 
 

@@ -41,7 +41,7 @@ def _read(path: Path, iova: int, length: int, page_size: int) -> Rows:
     words = -(-needed // 8) * 8
     size = path.stat().st_size
     if size not in (needed, words):
-        problem = f"{size} bytes; a bitmap of {length:#x} bytes of addresses has {needed}"
+        problem = f"{size} bytes; a bitmap of {length} bytes of addresses has {needed}"
         raise LogError(path, f"{problem}, or {words} in whole words")
     with path.open("rb") as file:
         data = bytearray(file.read(words + 1))

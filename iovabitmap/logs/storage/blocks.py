@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..._base.interval_arrays import union
+from ..._base.rows import integer_rows
 from ...timeline.rows import Addresses
 from ..errors import LogError
 
@@ -119,23 +120,23 @@ def page_runs(ranges: npt.ArrayLike, meta: Meta) -> Addresses:
 
     Raises
     ------
+    TypeError
+        For what is not integers.
     ValueError
-        For a range that is not inside, with its number counted from 0, and for what are no ranges.
+        For a range that is not inside, with its number counted from 0, and for another shape.
     """
-    rows = np.asarray(ranges)
-    if rows.size == 0:
-        return np.empty((0, 2), np.uint64)
-    if rows.ndim != 2 or rows.shape[1] != 2 or rows.dtype.kind not in "iu":
-        raise ValueError(f"ranges must be integers of shape (n, 2), not {rows.dtype} {rows.shape}")
-    iova, length = rows.astype(np.uint64).T
+    rows = integer_rows(ranges)
+    iova, length = rows.T
     base, total, page = (np.uint64(value) for value in meta.geometry)
     offset = iova - base
     bad = (iova < base) | (offset > total) | (length > total - np.minimum(offset, total))
-    bad |= (rows < 0).any(axis=1)
     if bad.any():
         row = int(bad.argmax())
-        raise ValueError(f"row {row}: {rows[row].tolist()} is not inside the log's range")
+        raise ValueError(
+            f"row {row}: {rows[row].tolist()} is not inside the log's range: iova {meta.iova}, "
+            f"length {meta.length}"
+        )
     offset, length = offset[length != 0], length[length != 0]
-    first, last = union(offset // page, (offset + length - np.uint64(1)) // page)  # page numbers
+    first, last = union(offset // page, (offset + (length - np.uint64(1))) // page)  # page numbers
     size = (last - first) * page + np.minimum(page, total - last * page)
     return np.column_stack((first * page + base, size))
