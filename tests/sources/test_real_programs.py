@@ -45,7 +45,8 @@ def standing_still(pids):
         os.kill(pid, signal.SIGSTOP)
     try:
         for pid in pids:
-            while "T" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]:
+            # A child that has ended stays a zombie as long as its parent stands still.
+            while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "TZ":
                 os.sched_yield()
         yield
     finally:
