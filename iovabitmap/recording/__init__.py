@@ -1,7 +1,9 @@
-"""Recording: epochs of a source into a log, at the moments of a schedule, until a program's end."""
+"""Recording: epochs of a source into a log, at the moments of a schedule.
+
+What runs a program to be recorded, and waits for its end, is in `running`, which needs POSIX.
+"""
 
 from .recorder import Recorder, Tally
-from .running import Life, Running
 from .schedule import Schedule
 
-__all__ = ["Life", "Recorder", "Running", "Schedule", "Tally"]
+__all__ = ["Recorder", "Schedule", "Tally"]

@@ -21,8 +21,8 @@ from support.logs import needs
 from support.recordings import COUNTS_SIGNALS
 
 needs("pyarrow", "click", "rich")  # for commands that are started
-from iovabitmap.recording import Running  # noqa: E402
 from iovabitmap.recording import running as running_module  # noqa: E402
+from iovabitmap.recording.running import Running  # noqa: E402
 from iovabitmap.sources import CommandTracker  # noqa: E402
 
 pytestmark = recordings.marks

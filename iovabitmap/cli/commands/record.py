@@ -13,7 +13,8 @@ import click
 
 from iovabitmap._base.text import show_bytes, show_seconds
 from iovabitmap.logs import DirtyLog
-from iovabitmap.recording import Recorder, Running, Schedule
+from iovabitmap.recording import Recorder, Schedule
+from iovabitmap.recording.running import Running
 
 from .. import _running, _types
 from .._app import FAILED

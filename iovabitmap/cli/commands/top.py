@@ -14,7 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from iovabitmap._base.text import show_bytes, show_seconds
-from iovabitmap.recording import Life, Running, Schedule
+from iovabitmap.recording import Schedule
+from iovabitmap.recording.running import Life, Running
 
 from .. import _running, _types
 from .._output import bar, console, json_option, print_json, warn, written
