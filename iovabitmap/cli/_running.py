@@ -10,6 +10,7 @@ the program starts, and each signal wakes it, whichever of its threads the kerne
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import resource
 import select
@@ -25,6 +26,7 @@ import click
 from iovabitmap.sources import CommandTracker, GuestRam
 
 from . import _types
+from ._given import refuse
 from ._output import warn
 
 if TYPE_CHECKING:
@@ -32,7 +34,13 @@ if TYPE_CHECKING:
     from types import FrameType
 
 NOT_FOUND, NOT_EXECUTABLE, BY_SIGNAL = 127, 126, 128
+WHY_NOT_RUN = {
+    errno.ENOENT: NOT_FOUND,
+    errno.EACCES: NOT_EXECUTABLE,
+    errno.ENOEXEC: NOT_EXECUTABLE,
+}
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+LONGEST_POLL_MS = 24.0 * 3600 * 1000  # the kernel takes at most 31 bits
 OF_TERMINAL = (signal.SIGINT, signal.SIGHUP)  # a terminal sends these to all of its foreground
 
 
@@ -72,17 +80,13 @@ def make_tracker(
     no such program; raises where it, or this machine, cannot be tracked."""
     argv = [sys.executable, *words] if python else list(words)
     if not words:
-        raise click.UsageError("which command? iovabitmap record -- COMMAND...")
-    if guest_ram is None and (guest_ram_file or below_4g):
-        raise click.UsageError("--guest-ram-file and --below-4g are for --guest-ram")
+        name = click.get_current_context().info_name
+        raise click.UsageError(f"which command? iovabitmap {name} -- COMMAND...")
+    ram = guest_memory(guest_ram, guest_ram_file, below_4g)
     probe = CommandTracker.probe()
     if not probe:
         raise NotImplementedError(f"programs cannot be tracked here: {probe.reason}")
     check_program(argv[0])
-    ram = None
-    if guest_ram is not None:
-        file = guest_ram_file and str(Path(guest_ram_file).resolve())
-        ram = GuestRam(guest_ram, path=file, below_4g=below_4g)
     tracker = CommandTracker(argv, placement=ram, shared=shared, stdout=stdout, stderr=stderr)
     reason = tracker.why_not()
     if reason:
@@ -90,12 +94,37 @@ def make_tracker(
     return tracker
 
 
+def guest_memory(nbytes: int | None, file: str | None, below_4g: int | None) -> GuestRam | None:
+    """What --guest-ram and the options that belong to it say; None without."""
+    if nbytes is None:
+        refuse("is for --guest-ram", "guest_ram_file", "below_4g")
+        return None
+    refuse("is for all memory of COMMAND, not for --guest-ram", "shared")
+    try:
+        return GuestRam(nbytes, path=file, below_4g=below_4g)
+    except ValueError as error:
+        raise click.UsageError(f"--guest-ram: {error}") from None
+
+
 def check_program(name: str) -> None:
-    """Exits as a shell does where there is no such program, or it may not be run."""
+    """Exits as a shell does if there is no such program, or it may not be executed."""
     if shutil.which(name) is None:
         there = os.sep in name and Path(name).exists()
         warn(f"{name}: {'may not be executed' if there else 'no such command'}")
         raise click.exceptions.Exit(NOT_EXECUTABLE if there else NOT_FOUND)
+
+
+def start_program(tracker: CommandTracker) -> None:
+    """Starts it; exits as a shell does if the system cannot execute its file, or what its first
+    line names."""
+    try:
+        tracker.start()
+    except OSError as error:
+        status = WHY_NOT_RUN.get(error.errno or 0)
+        if tracker.process is not None or error.filename is None or status is None:
+            raise
+        warn(f"{tracker.argv[0]}: {error.strerror}")
+        raise click.exceptions.Exit(status) from error
 
 
 class Life:
@@ -123,9 +152,11 @@ class Life:
         """Waits until a moment of CLOCK_MONOTONIC, or for ever: whether the process has ended."""
         while not self.ended:
             ms = None if until_ns is None else max(0.0, (until_ns - time.monotonic_ns()) / 1e6)
-            ready = [fd for fd, _ in self._poll.poll(ms)]
+            ready = [
+                fd for fd, _ in self._poll.poll(None if ms is None else min(ms, LONGEST_POLL_MS))
+            ]
             self.ended = self._fd in ready
-            if not ready:
+            if not ready and (ms is None or ms <= LONGEST_POLL_MS):
                 break
             if self._wake in ready:
                 drain(self._wake)
@@ -160,7 +191,7 @@ class Running:
             wake = self._restore.enter_context(handling(self._pass_on))
             self._restore.callback(self.tracker.stop)
             self.start_ns = time.monotonic_ns()
-            self.tracker.start()
+            start_program(self.tracker)
             assert self.tracker.process is not None
             self._life = Life(self.tracker.process.pid, wake)
             self._restore.callback(self._life.close)
