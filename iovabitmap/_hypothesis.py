@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ._core import IOVABitmap
     from ._geometry import Geometry
 
-_PACKAGE, _ENGINE = __name__.rpartition(".")[0], "_core"
+_PACKAGE, _ENGINE = __name__.partition(".")[0], "_core"
 
 
 class _Awaiting(ModuleType):

@@ -99,8 +99,7 @@ class ProcessTracker(Source):
         self._space = space
 
     def _stop(self, owner: bool) -> None:
-        if self._space is None:
-            return
+        assert self._space is not None
         self._last_layout, self._last_untracked = self.layout(), self.untracked
         space, self._space = self._space, None
         if owner:

@@ -60,7 +60,7 @@ class SoftDirty(Source):
     Raises
     ------
     ValueError
-        iova or length do not fit, or this process shall freeze itself.
+        iova or length do not fit, pid is not above 0, or this process shall freeze itself.
     """
 
     def __init__(
@@ -72,6 +72,8 @@ class SoftDirty(Source):
         freeze: bool | None = None,
     ) -> None:
         super().__init__(iova, length)
+        if pid <= 0:
+            raise ValueError(f"pid must be above 0, not {pid}")
         if freeze and pid == os.getpid():
             raise ValueError("freeze=True is for other processes: this one cannot stop itself")
         self.pid = pid

@@ -67,6 +67,8 @@ CELLS = {
     "await": "import asyncio\nawait asyncio.sleep(0)\nx = 4\nx",
     "async for": "async def g():\n    yield 6\n[n async for n in g()]",
     "future": "'text'\nfrom __future__ import annotations\ndef f(a: no): ...\nf.__annotations__",
+    "future unclosed": "from __future__ import annotations\nx = (",
+    "future in a text": "'__future__'",
     "indented": "    x = 8\n    x",
     "line magic": "%alias_magic -l tt time\nx",
     "assigned magic": "found = %pwd\nx",
@@ -84,7 +86,12 @@ CELLS = {
     "left": "raise SystemExit(0)",
     "help": "x?",
 }
-UNREADABLE = ("syntax", "unclosed", "indentation")  # nothing of such a cell is run
+UNREADABLE = (
+    "syntax",
+    "future unclosed",
+    "unclosed",
+    "indentation",
+)  # nothing of such a cell is run
 
 
 @pytest.fixture(scope="module")

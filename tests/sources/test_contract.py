@@ -25,6 +25,7 @@ from iovabitmap.sources import (
     WriteTracker,
 )
 from iovabitmap.sources._source import Source
+from support.children import run_child
 
 LENGTH = 1 << 30
 SCRIPT = "import threading; threading.Thread(target=input).start()"
@@ -228,6 +229,32 @@ def test_soft_dirty_names_what_found_no_room():
         assert type(row) is Untracked and row.pid == os.getpid() and " at 0x" in row.what
 
 
+def test_the_layout_of_a_parent_is_not_its_childs():
+    """Before the child starts anew it has what was last known; then its own memory, by its pid."""
+    probe = ProcessTracker.probe()
+    if not probe:
+        pytest.skip(probe.reason)
+    run_child(
+        """
+        import os
+        from iovabitmap.sources import ProcessTracker
+        tracker = ProcessTracker()
+        tracker.start()
+        parent = os.getpid()
+        if os.fork() == 0:
+            if {row.pid for row in tracker.layout()} != {parent}:
+                os._exit(1)
+            tracker.start()
+            if {row.pid for row in tracker.layout()} != {os.getpid()}:
+                os._exit(2)
+            tracker.stop()
+            os._exit(0 if {row.pid for row in tracker.layout()} == {os.getpid()} else 3)
+        assert os.waitstatus_to_exitcode(os.wait()[1]) == 0
+        assert {row.pid for row in tracker.layout()} == {parent}
+        """
+    ).assert_lived("a forked child")
+
+
 def test_a_command_runs_again_when_it_has_ended(tmp_path):
     probe = CommandTracker.probe()
     if not probe:
@@ -317,6 +344,13 @@ def test_this_process_cannot_be_frozen():
         SoftDirty(os.getpid(), freeze=True)
     assert not SoftDirty(os.getpid())._freeze and SoftDirty(1)._freeze
     assert not SoftDirty(1, freeze=False)._freeze
+
+
+@pytest.mark.parametrize("pid", [0, -1])
+def test_processes_that_do_not_exist(pid):
+    """A signal to them would reach others."""
+    with pytest.raises(ValueError, match="pid must be above 0"):
+        SoftDirty(pid)
 
 
 @pytest.mark.parametrize("part", [{"offset": 1}, {"length": 1}, {"length": 0}])
