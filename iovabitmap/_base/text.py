@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
+DURATIONS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
+MAX_DURATION_DAYS = 366  # far less than what a clock or a timeout can hold
 UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 SHORTER = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns"))  # each with its seconds
 
@@ -58,3 +62,24 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def duration_ns(text: str) -> int:
+    """A length of time in nanoseconds, from text: 100ms, 2s, or a number of seconds.
+
+    Raises ValueError, which says what is right: another text, or more than 366 days.
+
+    Examples
+    --------
+    >>> duration_ns("100ms"), duration_ns("0.5"), duration_ns("2 m")
+    (100000000, 500000000, 120000000000)
+    """
+    found = re.fullmatch(r"([0-9]{1,18})(?:\.([0-9]{1,18}))? ?(ns|us|ms|s|m|h)?", text)
+    if found is None:
+        raise ValueError(f"{text!r} is not a valid time: 100ms, 2s, or a number of seconds")
+    whole, part, unit = found[1], found[2] or "", DURATIONS[found[3] or "s"]
+    divisor: int = 10 ** len(part)
+    duration = (int(whole + part) * unit + divisor // 2) // divisor
+    if duration > MAX_DURATION_DAYS * 24 * DURATIONS["h"]:
+        raise ValueError(f"{text!r} is longer than {MAX_DURATION_DAYS} days")
+    return duration

@@ -3,6 +3,7 @@ before it starts."""
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sys
@@ -14,12 +15,18 @@ import click
 from iovabitmap.sources import CommandTracker, GuestRam
 
 from . import _types
+from ._given import refuse
 from ._output import warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
+WHY_NOT_RUN = {
+    errno.ENOENT: NOT_FOUND,
+    errno.EACCES: NOT_EXECUTABLE,
+    errno.ENOEXEC: NOT_EXECUTABLE,
+}
 
 
 def options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -58,17 +65,13 @@ def make_tracker(
     no such program; raises where it, or this machine, cannot be tracked."""
     argv = [sys.executable, *words] if python else list(words)
     if not words:
-        raise click.UsageError("which command? iovabitmap record -- COMMAND...")
-    if guest_ram is None and (guest_ram_file or below_4g):
-        raise click.UsageError("--guest-ram-file and --below-4g are for --guest-ram")
+        name = click.get_current_context().info_name
+        raise click.UsageError(f"which command? iovabitmap {name} -- COMMAND...")
+    ram = guest_memory(guest_ram, guest_ram_file, below_4g)
     probe = CommandTracker.probe()
     if not probe:
         raise NotImplementedError(f"programs cannot be tracked here: {probe.reason}")
     check_program(argv[0])
-    ram = None
-    if guest_ram is not None:
-        file = guest_ram_file and str(Path(guest_ram_file).resolve())
-        ram = GuestRam(guest_ram, path=file, below_4g=below_4g)
     tracker = CommandTracker(argv, placement=ram, shared=shared, stdout=stdout, stderr=stderr)
     reason = tracker.why_not()
     if reason:
@@ -76,9 +79,34 @@ def make_tracker(
     return tracker
 
 
+def guest_memory(nbytes: int | None, file: str | None, below_4g: int | None) -> GuestRam | None:
+    """What --guest-ram and the options that belong to it say; None without."""
+    if nbytes is None:
+        refuse("is for --guest-ram", "guest_ram_file", "below_4g")
+        return None
+    refuse("is for all memory of COMMAND, not for --guest-ram", "shared")
+    try:
+        return GuestRam(nbytes, path=file, below_4g=below_4g)
+    except ValueError as error:
+        raise click.UsageError(f"--guest-ram: {error}") from None
+
+
 def check_program(name: str) -> None:
-    """Exits as a shell does where there is no such program, or it may not be run."""
+    """Exits as a shell does if there is no such program, or it may not be executed."""
     if shutil.which(name) is None:
         there = os.sep in name and Path(name).exists()
         warn(f"{name}: {'may not be executed' if there else 'no such command'}")
         raise click.exceptions.Exit(NOT_EXECUTABLE if there else NOT_FOUND)
+
+
+def start_program(tracker: CommandTracker) -> None:
+    """Starts it; exits as a shell does if the system cannot execute its file, or what its first
+    line names."""
+    try:
+        tracker.start()
+    except OSError as error:
+        status = WHY_NOT_RUN.get(error.errno or 0)
+        if tracker.process is not None or error.filename is None or status is None:
+            raise
+        warn(f"{tracker.argv[0]}: {error.strerror}")
+        raise click.exceptions.Exit(status) from error

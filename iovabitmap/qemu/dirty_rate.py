@@ -104,27 +104,27 @@ class DirtyRateMeter:
             raise ValueError(f"mode must be one of {', '.join(MODES)}, not {mode!r}")
         arguments = self._interval(seconds) | {"mode": mode}
         if mode == "page-sampling":
-            arguments["sample_pages"] = sample_pages_per_gib
+            arguments["sample-pages"] = sample_pages_per_gib
         elif not self._monitor.kvm.enabled:
             raise ModeRefusedError(
                 f"the mode {mode} needs KVM, and this guest runs without: asking would end QEMU"
             )
-        self._monitor.execute("calc-dirty-rate", **arguments)
-        self._unit = {k: v for k, v in arguments.items() if k == "calc_time_unit"}
+        self._monitor.execute("calc-dirty-rate", arguments)
+        self._unit = {k: v for k, v in arguments.items() if k == "calc-time-unit"}
 
     def _interval(self, seconds: float) -> dict[str, Any]:
         ms = round(seconds * 1000)
         if ms <= 0 or abs(ms - seconds * 1000) > 1e-6:
             raise ValueError(f"seconds must be whole milliseconds above 0, not {seconds}")
         if ms % 1000 == 0:
-            return {"calc_time": ms // 1000}
+            return {"calc-time": ms // 1000}
         if self._monitor.version < _MILLISECONDS_SINCE:
             raise QemuError(f"QEMU before 8.2 takes whole seconds, not {seconds}")
-        return {"calc_time": ms, "calc_time_unit": "millisecond"}
+        return {"calc-time": ms, "calc-time-unit": "millisecond"}
 
     def result(self) -> QemuDirtyRate | None:
         """What the last measurement found, or None: there was none, or it goes on."""
-        found = self._monitor.execute("query-dirty-rate", **self._unit)
+        found = self._monitor.execute("query-dirty-rate", self._unit)
         return _parsed(found) if found["status"] == "measured" else None
 
     def measure(

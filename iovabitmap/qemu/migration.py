@@ -57,11 +57,11 @@ class Migration:
         """Sets QEMU's max-bandwidth and downtime-limit, before a migration or within. QemuError."""
         given: dict[str, Any] = {}
         if bandwidth_bytes_per_s is not None:
-            given["max_bandwidth"] = round(bandwidth_bytes_per_s)
+            given["max-bandwidth"] = round(bandwidth_bytes_per_s)
         if downtime_seconds is not None:
-            given["downtime_limit"] = round(downtime_seconds * 1000)
+            given["downtime-limit"] = round(downtime_seconds * 1000)
         if given:
-            self._monitor.execute("migrate-set-parameters", **given)
+            self._monitor.execute("migrate-set-parameters", given)
 
     def start(
         self,

@@ -17,7 +17,7 @@ from ._errors import QemuError
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Coroutine, Iterator
+    from collections.abc import Coroutine, Iterator, Mapping
     from typing import Self
 
 T = TypeVar("T")
@@ -113,15 +113,33 @@ class Monitor:
         bounded = asyncio.wait_for(work, timeout)
         return asyncio.run_coroutine_threadsafe(bounded, self._loop).result()
 
-    def execute(self, command: str, /, **arguments: Any) -> Any:
-        """What QEMU returns for a command; ``_`` in names of arguments becomes ``-``.
+    def execute(
+        self, command: str, arguments: Mapping[str, Any] | None = None, /, **named: Any
+    ) -> Any:
+        """What QEMU returns for a command.
+
+        Names of arguments are sent as they are: QEMU has ``bps_rd`` and ``max-bandwidth``. Names
+        with a hyphen come in a mapping, the others by name too.
 
         Raises
         ------
+        ValueError
+            An argument is given twice. QEMU was not asked.
         QemuError
             QEMU refused, with its words.
+
+        Examples
+        --------
+        >>> monitor.execute("migrate-set-parameters", {"max-bandwidth": 10**9})  # doctest: +SKIP
+        {}
+        >>> monitor.execute("migrate", uri="unix:/run/other")  # doctest: +SKIP
+        {}
         """
-        given = {name.replace("_", "-"): value for name, value in arguments.items()}
+        given = dict(arguments or {})
+        twice = sorted(given.keys() & named.keys())
+        if twice:
+            raise ValueError(f"{command}: given twice: {', '.join(twice)}")
+        given |= named
         try:
             return self._run(self._client.execute(command, given), self._timeout)
         except self._qmp.ExecuteError as error:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 BY_SIGNAL = 128
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+LONGEST_POLL_MS = 24.0 * 3600 * 1000  # the kernel takes at most 31 bits
 OF_TERMINAL = (signal.SIGINT, signal.SIGHUP)  # a terminal sends these to all of its foreground
 
 
@@ -53,9 +54,11 @@ class Life:
         """Waits until a moment of CLOCK_MONOTONIC, or for ever: whether the process has ended."""
         while not self.ended:
             ms = None if until_ns is None else max(0.0, (until_ns - time.monotonic_ns()) / 1e6)
-            ready = [fd for fd, _ in self._poll.poll(ms)]
+            ready = [
+                fd for fd, _ in self._poll.poll(None if ms is None else min(ms, LONGEST_POLL_MS))
+            ]
             self.ended = self._fd in ready
-            if not ready:
+            if not ready and (ms is None or ms <= LONGEST_POLL_MS):
                 break
             if self._wake in ready:
                 drain(self._wake)
@@ -68,7 +71,8 @@ class Life:
 class Running:
     """A program that is tracked: from its start to its end, with `with`.
 
-    Leaving the block stops the tracking; the program goes on, if it runs.
+    Leaving the block stops the tracking; the program goes on, if it runs. `start` starts it, by
+    default as the tracker does.
 
     Attributes
     ----------
@@ -78,8 +82,9 @@ class Running:
         To wait for its end; inside the block only.
     """
 
-    def __init__(self, tracker: CommandTracker) -> None:
+    def __init__(self, tracker: CommandTracker, start: Callable[[], object] | None = None) -> None:
         self.tracker = tracker
+        self._start = start or tracker.start
         self.start_ns = 0
         self._life: Life | None = None
         self._early: list[int] = []  # signals that came before there was a program
@@ -90,7 +95,7 @@ class Running:
             wake = self._restore.enter_context(handling(self._pass_on))
             self._restore.callback(self.tracker.stop)
             self.start_ns = time.monotonic_ns()
-            self.tracker.start()
+            self._start()
             assert self.tracker.process is not None
             self._life = Life(self.tracker.process.pid, wake)
             self._restore.callback(self._life.close)

@@ -6,8 +6,7 @@ range `iova` and `length`, the `granularity` that it really delivers, and `layou
 range back to memory.
 """
 
-from ._address_space import Untracked
-from ._layout import LayoutRow
+from ._layout import LayoutRow, Untracked
 from ._placement import GuestRam
 from .command_tracker import CommandTracker
 from .probe import Probe

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from .._base.interval_arrays import intersect, rows_of, subtract
 from ..uapi import pagemap as pm
 from ..uapi import userfaultfd as uffd
 from . import maps
-from ._layout import LayoutRow
+from ._layout import NO_ROOM, LayoutRow, Untracked, piece_name
 from ._placement import NoRoomError
 
 if TYPE_CHECKING:
@@ -39,14 +39,6 @@ _REASONS = {
 _RETURNED = _POPULATED | pm.PAGE_IS_PFNZERO | pm.PAGE_IS_FILE
 
 
-class Untracked(NamedTuple):
-    """Memory whose writes are not seen: the process, what it is, and why."""
-
-    pid: int
-    what: str
-    reason: str
-
-
 class _Area(NamedTuple):
     """A piece of a tracked mapping."""
 
@@ -57,13 +49,25 @@ class _Area(NamedTuple):
     name: str
 
 
+# By name, and by how far the IOVA is from the address: spans that may overlap.
+History: TypeAlias = dict[tuple[str, int], set[tuple[int, int]]]
+
+
 class AddressSpace:
     """Tracks what `placement` wants of the memory behind three descriptors, which it then owns.
 
-    `key` tells address spaces of one placement apart.
+    `key` tells address spaces of one placement apart; `ever` is the history of the same one, if it
+    was tracked before.
     """
 
-    def __init__(self, key: int, pid: int, fds: tuple[int, int, int], placement: Placement) -> None:
+    def __init__(
+        self,
+        key: int,
+        pid: int,
+        fds: tuple[int, int, int],
+        placement: Placement,
+        ever: History | None = None,
+    ) -> None:
         self.pid = pid
         self._key = key
         self._uffd, self._pagemap, self.maps = self._fds = fds
@@ -73,8 +77,7 @@ class AddressSpace:
         self._known = rows_of([])  # addresses whose pages are protected unless written
         self._unplaced: list[Untracked] = []
         self._unregistered: list[Untracked] = []
-        # By name, and by how far the IOVA is from the address: spans that may overlap.
-        self._ever: dict[tuple[str, int], set[tuple[int, int]]] = {}
+        self._ever: History = {} if ever is None else ever
 
     # --- life ---
 
@@ -212,7 +215,7 @@ class AddressSpace:
                     raise
                 failed.append((start, end))
                 reason = _REASONS.get(error.errno or 0, error.strerror or repr(error))
-                what = f"{self._areas[which].name} at {start:#x}-{end:#x}"
+                what = piece_name(self._areas[which].name, start, end)
                 self._unregistered.append(Untracked(self.pid, what, reason))
         return rows_of(failed)
 
@@ -234,14 +237,14 @@ class AddressSpace:
 
     def _add(self, mapping: Mapping, is_hugetlb: bool) -> None:
         name = mapping.name or "anonymous"
-        what = f"{name} at {mapping.start:#x}-{mapping.end:#x}"
+        what = piece_name(name, mapping.start, mapping.end)
         if is_hugetlb:
             self._unplaced.append(Untracked(self.pid, what, "memory of huge pages"))
             return
         try:
             pieces = self._placement.place(self._key, mapping)
         except NoRoomError:
-            self._unplaced.append(Untracked(self.pid, what, "no room left in the IOVA space"))
+            self._unplaced.append(Untracked(self.pid, what, NO_ROOM))
             return
         for piece in pieces:
             self._areas.append(_Area(*piece, mapping.shared, name))

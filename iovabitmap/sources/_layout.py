@@ -1,4 +1,4 @@
-"""Where a source's IOVA space lies in memory: rows, and their history."""
+"""Where a source's IOVA space lies in memory, and what memory it does not see: rows."""
 
 from __future__ import annotations
 
@@ -16,3 +16,19 @@ class LayoutRow(NamedTuple):
     address: int
     pid: int
     name: str
+
+
+class Untracked(NamedTuple):
+    """Memory whose writes are not seen: the process, what it is, and why."""
+
+    pid: int
+    what: str
+    reason: str
+
+
+NO_ROOM = "no room left in the IOVA space"
+
+
+def piece_name(name: str, start: int, end: int) -> str:
+    """What a piece of memory that is not tracked is called."""
+    return f"{name} at {start:#x}-{end:#x}"

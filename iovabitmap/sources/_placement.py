@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import os
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -88,9 +89,9 @@ class GuestRam:
     ----------
     nbytes : int
         Size of the guest's memory in bytes, as QEMU's `-m` says.
-    path : str, optional
+    path : str or path, optional
         The file behind it, for `memory-backend-file`; else it is the private anonymous mapping of
-        just this size.
+        just this size. A relative one is of the working directory of now.
     below_4g : int, optional
         How much of it lies below 4 GiB; the rest begins at 4 GiB. All of it where not given, which
         is right for guests of up to 2 GiB; QEMU's `info mtree` tells for larger ones.
@@ -105,10 +106,16 @@ class GuestRam:
     _TOP_OF_LOW_MEMORY = 4 << 30
 
     def __init__(
-        self, nbytes: int, *, path: str | None = None, below_4g: int | None = None
+        self,
+        nbytes: int,
+        *,
+        path: str | os.PathLike[str] | None = None,
+        below_4g: int | None = None,
     ) -> None:
         if nbytes <= 0 or nbytes % mmap.PAGESIZE:
             raise ValueError(f"nbytes must be whole pages of {mmap.PAGESIZE}, not {nbytes}")
+        if path is not None and not os.fspath(path):
+            raise ValueError("path is empty: it must name the file of the guest's memory")
         self._low = nbytes if below_4g is None else below_4g
         if not 0 < self._low <= min(nbytes, self._TOP_OF_LOW_MEMORY) or self._low % mmap.PAGESIZE:
             raise ValueError(
@@ -117,7 +124,8 @@ class GuestRam:
         self.iova = 0
         self.length = nbytes if self._low == nbytes else 4 * (1 << 30) + nbytes - self._low
         self._nbytes = nbytes
-        self._path = path
+        # /proc names files by their true paths; another would track nothing, in silence.
+        self._path = None if path is None else os.path.realpath(path)
 
     def wants(self, mapping: Mapping) -> bool:
         if not mapping.writable or mapping.end - mapping.start != self._nbytes:

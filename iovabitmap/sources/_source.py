@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from ._layout import LayoutRow
+    from ._layout import LayoutRow, Untracked
+    from .probe import Probe
 
 
 class Source(ABC):
@@ -56,6 +57,11 @@ class Source(ABC):
 
     # --- what each kind does ---
 
+    @classmethod
+    @abstractmethod
+    def probe(cls) -> Probe:
+        """Whether this machine can. Never raises."""
+
     @abstractmethod
     def _start(self) -> None:
         """From here on writes are seen. On failure nothing is left behind."""
@@ -70,7 +76,12 @@ class Source(ABC):
 
     @abstractmethod
     def layout(self) -> list[LayoutRow]:
-        """Which memory the IOVA space stands for, ascending by iova."""
+        """Which memory the IOVA space stands for, ascending by iova; after `stop` as last known."""
+
+    @property
+    def untracked(self) -> list[Untracked]:
+        """What should be tracked, and is not, with the reason; after `stop` as last known."""
+        return []
 
     # --- the life ---
 

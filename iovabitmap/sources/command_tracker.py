@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
+import inspect
 import os
 import shutil
 import subprocess
@@ -10,7 +12,8 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ._address_space import AddressSpace, Untracked
+from ._address_space import AddressSpace
+from ._layout import Untracked
 from ._placement import Packed
 from ._preloaded import Reception, library
 from ._processes import command_of, descendants, why_not_preloadable, why_not_preloaded
@@ -45,22 +48,26 @@ class CommandTracker(Source):
         The program and its arguments.
     placement : GuestRam, optional
         Which memory is tracked, and where it lies; else all private writable memory, packed.
-    iova, length : int
-        The IOVA space, as with `ProcessTracker`; not with `placement`.
+    iova, length : int, optional
+        The IOVA space, as with `ProcessTracker`; not with `placement`, which has its own.
     shared : bool
-        Track shared writable mappings too: each process's writes through its own mapping.
+        Track shared writable mappings too: each process's writes through its own mapping. Not with
+        `placement`, which decides that.
     **popen
         Further arguments of `subprocess.Popen`, as `stdout` or `cwd`.
 
     Attributes
     ----------
     process : subprocess.Popen or None
-        The program, once started: to wait for, to talk to, to end. `stop()` does not end it.
+        The program, once started: to wait for, to talk to, to end. `stop()` does not end it. When
+        it has ended, `start()` runs it again, as another process.
 
     Raises
     ------
     ValueError
-        No program, or iova and length do not fit.
+        No program, iova and length do not fit, or one of iova, length, shared beside placement.
+    TypeError
+        argv is one text; or an argument that `subprocess.Popen` does not take.
 
     Notes
     -----
@@ -84,14 +91,28 @@ class CommandTracker(Source):
         argv: Sequence[str],
         *,
         placement: Placement | None = None,
-        iova: int = 0,
-        length: int = DEFAULT_LENGTH,
+        iova: int | None = None,
+        length: int | None = None,
         shared: bool = False,
         **popen: Any,
     ) -> None:
+        if isinstance(argv, str | bytes):
+            raise TypeError(f"argv must be a sequence of words, as {[argv]!r}, not {argv!r}")
         if not argv:
             raise ValueError("argv is empty: it must name a program")
-        self._placement = placement or Packed(iova, length, shared=shared)
+        _check_popen(popen)
+        if placement is None:
+            if iova is None:
+                iova = 0
+            if length is None:
+                length = DEFAULT_LENGTH
+            placement = Packed(iova, length, shared=shared)
+        else:
+            given = {"iova": iova is not None, "length": length is not None, "shared": shared}
+            ignored = [name for name, is_given in given.items() if is_given]
+            if ignored:
+                raise ValueError(f"{' and '.join(ignored)} do not go with placement, which decides")
+        self._placement = placement
         super().__init__(self._placement.iova, self._placement.length)
         self.argv = list(argv)
         self.process: subprocess.Popen[Any] | None = None
@@ -101,6 +122,7 @@ class CommandTracker(Source):
         self._spaces: dict[int, AddressSpace] = {}
         self._count = 0
         self._rows: list[LayoutRow] = []  # of address spaces that are gone
+        self._missed: list[Untracked] = []  # memory of those
         self._left_out: dict[int, Untracked] = {}
         self._first = False  # the program came, or never will
         self._came = threading.Condition(self._lock)
@@ -124,20 +146,26 @@ class CommandTracker(Source):
 
         "" where it may well be, and where there is no such program.
         """
-        program = shutil.which(
-            self.argv[0], path=(self._popen.get("env") or os.environ).get("PATH")
-        )
+        name = self._popen.get("executable") or self.argv[0]
+        program = shutil.which(name, path=self._environment().get("PATH"))
         return "" if program is None else why_not_preloadable(Path(program))
+
+    def _environment(self) -> dict[str, str]:
+        """What the program would have without us; it may be anything that Popen takes."""
+        given = self._popen.get("env")
+        return dict(os.environ if given is None else given)
 
     # --- the life ---
 
     def _start(self) -> None:
-        if self.process is not None:
-            raise RuntimeError("a CommandTracker runs its program once")
+        if self.process is not None and self.process.poll() is None:
+            raise RuntimeError(
+                f"the program still runs, as process {self.process.pid}: start() runs it again "
+                "when it has ended"
+            )
+        self.process, self._first = None, False
         self._reception = Reception(self._on_hello, self._on_bye, self._on_gone)
-        # The environment may be anything that Popen takes: it is ours to extend.
-        environment = dict(self._popen.get("env") or os.environ)
-        popen = {**self._popen, "env": self._reception.environment(environment)}
+        popen = {**self._popen, "env": self._reception.environment(self._environment())}
         try:
             self.process = subprocess.Popen(self.argv, **popen)
             self._reception.watch(self.process.pid)
@@ -159,16 +187,18 @@ class CommandTracker(Source):
         if reception is not None and owner:
             reception.close()
             self._leaving = reception
+        if owner and self.process is not None:  # it is asked for no more
+            self._left_out |= self._unheard(descendants(self.process.pid))
         for pid in list(self._spaces):
             if owner:
                 self._spaces[pid].disarm()
-            self._drop(pid)
+            self._drop(pid, _stacks(pid))
 
     def start(self) -> None:
         """Runs the program; when this returns its memory is tracked, or `untracked` says why not.
 
         Does nothing where it is started. Raises OSError: there is no such program, or the system
-        lacks something; RuntimeError where it was started before.
+        lacks something; RuntimeError: the program of the last start still runs.
         """
         try:
             super().start()
@@ -229,7 +259,7 @@ class CommandTracker(Source):
         with self._lock:
             if pid in self._spaces:
                 self._look_at(pid)
-                self._drop(pid)
+                self._drop(pid, _stacks(pid))
 
     def _on_gone(self, pid: int) -> None:
         with self._lock:
@@ -265,16 +295,18 @@ class CommandTracker(Source):
             self._left_out[pid] = Untracked(pid, "a process", _NO_LAST_LOOK)
             self._drop(pid)
 
-    def _drop(self, pid: int) -> None:
+    def _drop(self, pid: int, stacks: dict[int, int] | None = None) -> None:
+        """Its memory is tracked no more; what is known of it stays."""
         space = self._spaces.pop(pid, None)
         if space is not None:
-            self._rows += space.rows()
+            self._rows += named(space.rows(), stacks or {})
+            self._missed += space.untracked
             space.close()
 
     def layout(self) -> list[LayoutRow]:
         """Which memory the IOVA space stands for, ascending by iova.
 
-        Rows of mappings and processes that are gone stay.
+        Rows of mappings and processes that are gone stay; after `stop` all is as last known.
         """
         with self._lock:
             rows = list(self._rows)
@@ -292,14 +324,15 @@ class CommandTracker(Source):
     def untracked(self) -> list[Untracked]:
         """Processes and memory that should be tracked and are, or were, not; each with the reason.
 
-        Processes: the program and its descendants, as far as they are to be seen now.
+        Processes: the program and its descendants, as far as they are to be seen now, or were when
+        it was stopped.
         """
         with self._lock:
             missing = dict(self._left_out)
             if self.process is not None and self.started:
                 missing |= self._unheard(descendants(self.process.pid))
             memory = [each for space in self._spaces.values() for each in space.untracked]
-            return list(missing.values()) + memory
+            return list(missing.values()) + self._missed + memory
 
     def _unheard(self, pids: Iterable[int]) -> dict[int, Untracked]:
         found = {}
@@ -308,6 +341,16 @@ class CommandTracker(Source):
                 reason = why_not_preloaded(pid) or "it did not hand over its memory (yet)"
                 found[pid] = Untracked(pid, command_of(pid), reason)
         return found
+
+
+def _check_popen(given: dict[str, Any]) -> None:
+    """TypeError for what `subprocess.Popen` would refuse when the program is started."""
+    known = set(inspect.signature(subprocess.Popen).parameters) - {"args"}
+    unknown = sorted(given.keys() - known)
+    if unknown:
+        close = difflib.get_close_matches(unknown[0], [*known, "placement", "shared"], 1)
+        hint = f": {close[0]}?" if close else ""
+        raise TypeError(f"subprocess.Popen takes no argument {', '.join(unknown)}{hint}")
 
 
 def _stacks(pid: int) -> dict[int, int]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from .. import _core
 from ..uapi import userfaultfd as uffd
 from . import maps
-from ._address_space import AddressSpace, Untracked
+from ._address_space import AddressSpace
 from ._placement import Packed
 from ._source import Source
 from .probe import Probe, probed
@@ -19,7 +19,8 @@ from .probe import Probe, probed
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ._layout import LayoutRow
+    from ._address_space import History
+    from ._layout import LayoutRow, Untracked
 
 DEFAULT_LENGTH = 1 << 38
 
@@ -74,6 +75,9 @@ class ProcessTracker(Source):
         super().__init__(iova, length)
         self._placement = Packed(iova, length, shared=shared)
         self._space: AddressSpace | None = None
+        self._ever: History = {}
+        self._last_layout: list[LayoutRow] = []  # of the time before the last stop
+        self._last_untracked: list[Untracked] = []
 
     @classmethod
     def probe(cls) -> Probe:
@@ -85,7 +89,8 @@ class ProcessTracker(Source):
         try:
             fds.append(uffd.open_descriptor())
             fds += (os.open(f"/proc/self/{name}", os.O_RDONLY) for name in ("pagemap", "maps"))
-            space = AddressSpace(0, os.getpid(), (fds[0], fds[1], fds[2]), self._placement)
+            three = fds[0], fds[1], fds[2]
+            space = AddressSpace(0, os.getpid(), three, self._placement, self._ever)
             space.arm()
         except BaseException:
             for fd in fds:
@@ -94,11 +99,14 @@ class ProcessTracker(Source):
         self._space = space
 
     def _stop(self, owner: bool) -> None:
+        assert self._space is not None
+        self._last_layout, self._last_untracked = self.layout(), self.untracked
         space, self._space = self._space, None
-        if space is not None:
-            if owner:
-                space.disarm()
-            space.close()
+        if owner:
+            space.disarm()
+        else:
+            self._ever = {}  # that of another process
+        space.close()
 
     def _find(self, pending: _core.IOVABitmap) -> None:
         assert self._space is not None
@@ -109,16 +117,18 @@ class ProcessTracker(Source):
 
         Rows of mappings that are gone stay; where something else came to the same addresses there
         are rows for both. The stacks of threads are named "[stack:ID]" where they could be found.
+        After `stop` all is as it was last known.
         """
         with self._lock:
-            rows = [] if self._space is None else self._space.rows()
-            return sorted(named(rows, _stack_pointers()))
+            if self._space is None:
+                return list(self._last_layout)
+            return sorted(named(self._space.rows(), _stack_pointers()))
 
     @property
     def untracked(self) -> list[Untracked]:
         """Memory that should be tracked, and is not, as of the last look, with the reason."""
         with self._lock:
-            return [] if self._space is None else self._space.untracked
+            return list(self._last_untracked if self._space is None else self._space.untracked)
 
 
 def named(rows: Iterable[LayoutRow], stacks: dict[int, int]) -> list[LayoutRow]:

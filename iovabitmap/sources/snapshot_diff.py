@@ -88,6 +88,8 @@ class SnapshotDiff(Source):
             raise ValueError("offset and length are for files: slice the buffer")
         else:
             self._memory = _BufferMemory(memory)
+        if offset < 0:
+            raise ValueError(f"offset must be 0 or more, not {offset}")
         if self._memory.length <= 0:
             raise ValueError("the memory is empty")
         super().__init__(iova, self._memory.length, page_size)
@@ -150,7 +152,7 @@ class _FileMemory:
     """A part of a file, read and never mapped."""
 
     def __init__(self, file: str | os.PathLike[str] | int, offset: int, length: int | None) -> None:
-        self.name = f"descriptor {file}" if isinstance(file, int) else os.fspath(file)
+        self.name = f"descriptor {file}" if isinstance(file, int) else os.fsdecode(file)
         self._fd = os.dup(file) if isinstance(file, int) else os.open(file, os.O_RDONLY)
         self.address = offset
         self.length = os.fstat(self._fd).st_size - offset if length is None else length

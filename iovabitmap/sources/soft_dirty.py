@@ -15,7 +15,7 @@ import numpy as np
 from .. import _core
 from .._base.interval_arrays import intersect, rows_of
 from . import maps
-from ._layout import LayoutRow
+from ._layout import NO_ROOM, LayoutRow, Untracked, piece_name
 from ._placement import NoRoomError, Packed, Piece
 from ._source import Source
 from .probe import Probe, probed
@@ -44,9 +44,10 @@ class SoftDirty(Source):
         The process. Its memory must be this user's to look at, as for a debugger.
     iova, length : int
         The IOVA space, as with `ProcessTracker`.
-    freeze : bool
+    freeze : bool, optional
         Stop the process (SIGSTOP) while its bits are read and cleared, which are two steps: what it
-        writes between them would be lost. Not for this process itself.
+        writes between them would be lost. By default every process except this one, which cannot
+        stop itself.
 
     Notes
     -----
@@ -59,16 +60,25 @@ class SoftDirty(Source):
     Raises
     ------
     ValueError
-        iova or length do not fit.
+        iova or length do not fit, pid is not above 0, or this process shall freeze itself.
     """
 
     def __init__(
-        self, pid: int, *, iova: int = 0, length: int = DEFAULT_LENGTH, freeze: bool = True
+        self,
+        pid: int,
+        *,
+        iova: int = 0,
+        length: int = DEFAULT_LENGTH,
+        freeze: bool | None = None,
     ) -> None:
         super().__init__(iova, length)
+        if pid <= 0:
+            raise ValueError(f"pid must be above 0, not {pid}")
+        if freeze and pid == os.getpid():
+            raise ValueError("freeze=True is for other processes: this one cannot stop itself")
         self.pid = pid
         self._placement = Packed(iova, length)
-        self._freeze = freeze and pid != os.getpid()
+        self._freeze = pid != os.getpid() if freeze is None else freeze
         self._known = rows_of([])
         self._rows: dict[int, LayoutRow] = {}
         self._no_room: list[Mapping] = []
@@ -157,12 +167,15 @@ class SoftDirty(Source):
             return sorted(self._rows.values())
 
     @property
-    def untracked(self) -> list[LayoutRow]:
-        """Mappings that found no room in the IOVA space, as of the last look; their iova is 0."""
-        return [
-            LayoutRow(0, each.end - each.start, each.start, self.pid, each.name or "anonymous")
-            for each in self._no_room
-        ]
+    def untracked(self) -> list[Untracked]:
+        """Mappings that found no room in the IOVA space, as of the last scan."""
+        with self._lock:
+            return [
+                Untracked(
+                    self.pid, piece_name(each.name or "anonymous", each.start, each.end), NO_ROOM
+                )
+                for each in self._no_room
+            ]
 
 
 def _entries(pagemap: int, mapping: Mapping) -> Iterator[tuple[int, npt.NDArray[np.uint64]]]:

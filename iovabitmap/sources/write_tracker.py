@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from .. import _core
-from ._layout import LayoutRow
+from ._layout import LayoutRow, Untracked
 from ._page_size import page_size_at
 from .probe import Probe, probed
 
@@ -80,6 +80,11 @@ class WriteTracker(_core._WriteTracker):
     def layout(self) -> list[LayoutRow]:
         """Which memory the IOVA space stands for: one row, the buffer in this process."""
         return [LayoutRow(self.iova, self.length, self.address, os.getpid(), "buffer")]
+
+    @property
+    def untracked(self) -> list[Untracked]:
+        """Memory that should be tracked, and is not: none."""
+        return []
 
     def __enter__(self) -> Self:
         self.start()

@@ -8,6 +8,7 @@ of it can be offered by a callback into Python.
 
 from __future__ import annotations
 
+import gc
 import linecache
 import sys
 import sysconfig
@@ -70,11 +71,15 @@ class Interruption:
     def during(self, call: Callable[[], T]) -> T:
         """The result of `call`; raises what it raises, or else what the action raised."""
         tracer = sys.gettrace()  # a debugger or coverage, which misses this call
+        collects = gc.isenabled()
+        gc.disable()  # a collection may run lines of anybody's, at a moment that nobody chose
         sys.settrace(self._trace)
         try:
             result = call()
         finally:
             sys.settrace(tracer)
+            if collects:
+                gc.enable()
             if self._thread is not None:
                 self._thread.join()
         if self._thread is None:

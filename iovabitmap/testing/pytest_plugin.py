@@ -24,8 +24,8 @@ def _is_bitmap(value: object) -> bool:
     """Without importing what nobody has imported: such an object cannot be there."""
     kinds = (("iovabitmap._core", "IOVABitmap"), ("iovabitmap.model", "ModelBitmap"))
     return any(
-        module in sys.modules and isinstance(value, getattr(sys.modules[module], name))
-        for module, name in kinds
+        module in sys.modules and issubclass(type(value), getattr(sys.modules[module], name))
+        for module, name in kinds  # by its true type: what a proxy says of itself may raise
     )
 
 

@@ -136,7 +136,7 @@ def test_what_is_no_program(command, out, tmp_path):
     (tmp_path / "text").write_bytes(b"\x00\x01")
     (tmp_path / "text").chmod(0o755)
     status, _, said = command("record", "-o", out, "--", tmp_path / "text")
-    assert status == 2 and "Exec format error" in said and not out.exists()
+    assert status == 126 and "Exec format error" in said and not out.exists()
 
 
 def test_a_static_program(command, out, tmp_path):

@@ -68,10 +68,30 @@ def test_version_and_kvm(qemu):
     assert monitor.kvm == Kvm(present=True, enabled=False)
 
 
-def test_arguments_have_qemus_names(qemu):
+@pytest.mark.parametrize(
+    "arguments, named",
+    [
+        ({}, {"bps_rd": 5, "device": "disk"}),
+        ({"max-bandwidth": 5}, {}),
+        ({"x-rx_queue": 1, "a-b": 2}, {"c_d": 3}),
+        ({"command": 1, "arguments": 2}, {"self": 3}),
+        ({}, {"command": 1, "arguments": 2, "self": 3}),
+        ({}, {}),
+    ],
+)
+def test_names_of_arguments_are_sent_as_they_are(qemu, arguments, named):
     fake, monitor = qemu({"set": {"x": 1}})
-    assert monitor.execute("set", max_bandwidth=5) == {"x": 1}
-    assert fake.asked[-1] == ("set", {"max-bandwidth": 5})
+    assert monitor.execute("set", arguments, **named) == {"x": 1}
+    assert fake.asked[-1] == ("set", arguments | named)
+    assert monitor.execute("set", **arguments, **named) == {"x": 1}
+    assert fake.asked[-1] == ("set", arguments | named)
+
+
+def test_an_argument_given_twice(qemu):
+    fake, monitor = qemu({"set": {}})
+    with pytest.raises(ValueError, match="set: given twice: a_b, x"):
+        monitor.execute("set", {"a_b": 1, "x": 2, "y": 3}, a_b=1, x=3)
+    assert "set" not in fake.commands()
 
 
 def test_a_refusal_has_qemus_words(qemu):

@@ -130,7 +130,7 @@ def test_bad_syntax_records_nothing():
     in_a_shell(
         """
         result, captured = run("%%dirty\\nif:")
-        assert isinstance(result.error_in_exec, SyntaxError) and not captured.outputs
+        assert isinstance(result.error_before_exec, SyntaxError) and not captured.outputs
         """
     )
 

@@ -384,7 +384,7 @@ def test_bitmaps_that_will_not_do(rig):
 
 
 def once(rig) -> bool:
-    """A command runs once."""
+    """A command's program is started by the rig."""
     return isinstance(rig.source, CommandTracker)
 
 
@@ -415,7 +415,7 @@ def test_start_again(rig):
     source = rig.source
     if once(rig):
         source.stop()
-        with pytest.raises(RuntimeError, match="once"):
+        with pytest.raises(RuntimeError, match="still runs"):
             source.start()
         return
     for _ in range(3):

@@ -8,10 +8,13 @@ import click
 
 from iovabitmap.logs import FORMATS, DirtyLog, import_log
 from iovabitmap.logs.export import write_csv, write_raw
+from iovabitmap.logs.importers import ONLY_FOR
 
 from .. import _types
+from .._given import refuse
 from .._output import json_option, print_json, print_path, progress, warn
 
+IMPORTING = ("iova", "length", "page_size", "interval", "regions", "target")
 SUFFIXES = {".csv": "csv", ".raw": "raw", ".bin": "raw"}
 
 
@@ -72,6 +75,7 @@ def command(
     convert --from FORMAT FILE... -o NEW    make a log of other programs' files
     """
     kind = kind or SUFFIXES.get(out.suffix if out else "", "log")
+    refuse_what_does_nothing(source, out, kind)
     if source is not None:
         if out is None or kind != "log":
             raise click.UsageError("importing makes a log: say where with --out")
@@ -104,6 +108,24 @@ def command(
         print_path(result)
 
 
+def refuse_what_does_nothing(source: str | None, out: Path | None, kind: str) -> None:
+    """UsageError for an option that does not belong to what is asked for."""
+    if source is None:
+        refuse("is for importing: say what with --from", *IMPORTING)
+        if out is None and kind == "log":
+            refuse(
+                "is for reading what was recorded into another file: say where with --out",
+                "salvage",
+            )
+        if kind == "log":
+            refuse("is for csv and raw: a log is copied whole", "epochs")
+        return
+    refuse("is for reading a log, not for --from", "epochs", "salvage")
+    for name, formats in ONLY_FOR.items():
+        if source not in formats:
+            refuse(f"is for {', '.join(formats)}, not for {source}", name.removesuffix("_ns"))
+
+
 def export(path: Path, out: Path, kind: str, epochs: slice, salvage: bool) -> None:
     """Writes what is asked for of a log to `out`."""
     with DirtyLog.open(path, salvage=salvage) as log:
@@ -115,6 +137,4 @@ def export(path: Path, out: Path, kind: str, epochs: slice, salvage: bool) -> No
             elif kind == "raw":
                 write_raw(log, out, epochs)
             else:
-                if epochs != slice(None, None):
-                    raise click.UsageError("--epochs is for csv and raw: a log is copied whole")
                 log.save(out, progress=done)

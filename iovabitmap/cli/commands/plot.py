@@ -9,6 +9,7 @@ import click
 from iovabitmap.logs import DirtyLog
 from iovabitmap.plot import overview, view
 
+from .._given import refuse
 from .._output import json_option, print_json, print_path, progress, warn
 
 
@@ -25,10 +26,13 @@ def command(log: Path, out: Path | None, rows: int, columns: int, as_json: bool)
     move in, which has all rows. An existing file is replaced.
     """
     out = out or log.with_suffix(".png")
+    page = out.suffix == ".html"
+    if page:
+        refuse("is for a picture: a page (.html) has all rows", "rows", "columns")
     with DirtyLog.open(log) as opened:
         if opened.unfinished:
             warn(opened.unfinished)
-        if out.suffix == ".html":
+        if page:
             view(opened).save(out)
         else:
             with progress("reading", len(opened)) as done:

@@ -6,6 +6,7 @@ import contextlib
 import re
 import shutil
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,16 +20,16 @@ from iovabitmap.recording.running import Running
 from .. import _running, _types
 from .._app import FAILED
 from .._output import StatusLine, json_option, print_json, warn
-from .._running import make_tracker
+from .._running import make_tracker, start_program
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from iovabitmap.sources import CommandTracker
 
 SHOWN = 10  # of what was not tracked
 STANDARD_ERROR = 2
-SHORTEST_NS = 1_000_000  # what waiting is exact to
+NAME = 100  # characters of a command in a log's name, at most
 
 
 @click.command(
@@ -36,10 +37,18 @@ SHORTEST_NS = 1_000_000  # what waiting is exact to
     context_settings={"allow_interspersed_args": False},  # options behind COMMAND are its own
 )
 @click.option(
-    "--interval", type=_types.duration, default="100ms", show_default=True, help="Of an epoch."
+    "--interval",
+    type=_types.interval(1_000_000, "1ms"),  # what waiting is exact to
+    default="100ms",
+    show_default=True,
+    metavar="TIME",
+    help="Of an epoch: 100ms, 2s, or seconds.",
 )
 @click.option(
-    "--duration", type=_types.duration, help="Record no longer; COMMAND then goes on untracked."
+    "--duration",
+    type=_types.interval(1, "1ns"),
+    metavar="TIME",
+    help="Record no longer; COMMAND then goes on untracked.",
 )
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="By default COMMAND and time.")
 @click.option(
@@ -71,11 +80,12 @@ def command(
     and SIGHUP go to COMMAND, and what was recorded is kept. What is to be said goes to standard
     error; with --json, COMMAND's standard output goes there too.
     """
-    if interval < SHORTEST_NS:
-        raise click.BadParameter(f"{show_seconds(interval / 1e9)} is too short: 1ms or more")
     tracker = make_tracker(**what, stdout=STANDARD_ERROR if as_json else None)
-    out = out or default_name(tracker.argv[1] if what["python"] else tracker.argv[0])
-    with new_log(out, tracker, interval) as log, Running(tracker) as running:
+    out = out or default_name(what["words"], what["python"])
+    with (
+        new_log(out, tracker, interval) as log,
+        Running(tracker, lambda: start_program(tracker)) as running,
+    ):
         recorder = Recorder(tracker, log, Schedule(running.start_ns, interval))
         stop = None if duration is None else running.start_ns + duration
         with StatusLine(progress) as line:
@@ -94,10 +104,15 @@ def command(
     return status or (FAILED if failure or closing else 0)
 
 
-def default_name(program: str) -> Path:
-    """A log's name in the working directory: the program's, and the time."""
-    name = re.sub(r"[^\w.+-]", "_", Path(program).stem) or "command"
-    return Path(f"{name}-{datetime.now():%Y%m%d-%H%M%S}.parquet")
+def default_name(words: Sequence[str], python: bool) -> Path:
+    """A new log's name in the working directory: the command's, and the time."""
+    program = words[0]
+    if python and program.startswith("-"):  # -m MODULE, -c CODE
+        program = words[1] if program == "-m" and len(words) > 1 else "python"
+    name = re.sub(r"[^\w.+-]", "_", Path(program).stem).lstrip("-")[:NAME] or "command"
+    name = f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+    paths = (Path(f"{name}{f'-{n}' if n else ''}.parquet") for n in count())
+    return next(path for path in paths if not path.exists())  # another may be of the same second
 
 
 @contextlib.contextmanager

@@ -18,8 +18,9 @@ from iovabitmap.recording import Schedule
 from iovabitmap.recording.running import Life, Running
 
 from .. import _running, _types
+from .._given import refuse
 from .._output import bar, console, json_option, print_json, warn, written
-from .._running import make_tracker
+from .._running import make_tracker, start_program
 from .._watching import SourceWatch, by_name, watch_process
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 BAR_WIDTH = 12
 COLUMNS = {"process": 7, "pages": 9, "of": 9, "rate": 11}  # with the widths that they need
-SHORTEST_NS = 10_000_000
 
 
 @click.command(
@@ -37,7 +37,13 @@ SHORTEST_NS = 10_000_000
     context_settings={"allow_interspersed_args": False},
 )
 @click.option("-p", "--pid", type=click.IntRange(1), help="A process that runs already.")
-@click.option("--interval", type=_types.duration, default="1s", show_default=True)
+@click.option(
+    "--interval",
+    type=_types.interval(10_000_000, "10ms"),
+    default="1s",
+    show_default=True,
+    metavar="TIME",
+)
 @click.option("-n", "--count", type=click.IntRange(1), help="End after so many intervals.")
 @click.option("--lines", type=click.IntRange(1), default=15, show_default=True, help="To show.")
 @click.option(
@@ -78,10 +84,16 @@ def command(
     stands still for each look; else by comparing copies of its memory, which misses rewrites of
     equal content. With --json each interval is a line.
     """
-    if interval < SHORTEST_NS:
-        raise click.BadParameter(f"{show_seconds(interval / 1e9)} is too short: 10ms or more")
-    if pid is not None and what["words"]:
-        raise click.UsageError("either --pid or a COMMAND")
+    if as_json:
+        refuse("is for people: --json has all mappings", "lines")
+    if pid is None:
+        if not what["words"]:
+            raise click.UsageError("which program? iovabitmap top -- COMMAND..., or --pid PID")
+        refuse("is for --pid", "copies")
+    else:
+        if what["words"]:
+            raise click.UsageError("either --pid or a COMMAND")
+        refuse("is for a COMMAND that top runs, not for --pid", "output", *what)
     with Shown(lines, as_json) as shown:
         if pid is not None:
             return watch_running(pid, interval, count, copies, shown)
@@ -92,7 +104,7 @@ def command(
 
 def watch_command(tracker: CommandTracker, interval: int, count: int | None, shown: Shown) -> int:
     """Until its end; its exit status."""
-    with Running(tracker) as running:
+    with Running(tracker, lambda: start_program(tracker)) as running:
         watch = SourceWatch(tracker)
         follow(watch, running.life, Schedule(running.start_ns, interval), count, shown)
         missing = tracker.untracked

@@ -32,11 +32,22 @@ FORMATS = {
     "damo": "damo's records of DAMON: JSON (compressed or not), perf script's text, raw reports",
 }
 
+# Options that the other formats have no use for: they say it themselves, or have no such thing.
+ONLY_FOR = {
+    "regions": ("firecracker",),
+    "target": ("damo",),
+    "interval_ns": tuple(name for name in FORMATS if name != "damo"),
+}
+
 
 def load(format: str, inputs: Iterable[StrPath], options: Options) -> Imported:  # noqa: A002
-    """What an importer finds. ValueError for a format that there is not."""
+    """What an importer finds. ValueError for a format that there is not, or an option that this
+    one has no use for."""
     if format not in FORMATS:
         raise ValueError(f"no format {format!r}; there are {', '.join(FORMATS)}")
+    for name, formats in ONLY_FOR.items():
+        if format not in formats and getattr(options, name) != Options._field_defaults[name]:
+            raise ValueError(f"{name}: only for {', '.join(formats)}, not for {format}")
     paths = [Path(path) for path in inputs]
     if not paths:
         raise ValueError("nothing to import: no file is given")

@@ -33,7 +33,9 @@ def load(paths: list[Path], options: Options) -> Imported:
         rows, covered = _read_map(path, base)
         tables.append((path, rows))
         length = max(length, covered)
-    whole = options._replace(iova=base, length=options.length or max(length, 1))
+    whole = options._replace(
+        iova=base, length=max(length, 1) if options.length is None else options.length
+    )
     return of_tables("QEMU dirty bitmap", tables, whole)
 
 
