@@ -162,7 +162,7 @@ int iova_bitmap_count_combined(struct iova_bitmap *bitmap, struct iova_bitmap *o
     while (next(&pair)) {
         words_of(&pair, &a, &b);
         pair.left.report->pages +=
-            iova_kernels()->count_combined[operation](a.body, b.body, a.nwords) +
+            iova_kernels()->count_combined(operation, a.body, b.body, a.nwords) +
             iova_popcount64(operate(operation, a.tail, b.tail));
     }
     return end(&pair);

@@ -171,7 +171,7 @@ static int add_pages(struct iova_rows *rows, const struct iova_bitmap_geometry *
             return -ENOMEM;
         }
         uint64_t *items = rows->items + rows->count;
-        size_t more = iova_kernels()->ones(words.body, n, position, items);
+        size_t more = iova_kernels()->positions(words.body, n, position, NULL, items);
         for (size_t i = 0; i < more; i++) {
             items[i] = iova_geometry_address(geometry, items[i]);
         }
