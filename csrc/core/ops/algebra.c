@@ -36,8 +36,7 @@ static bool next(struct pair *pair)
     if (pair->left.rc < 0 || (rest->nbits == 0 && !iova_walk_next(&pair->left))) {
         return false;
     }
-    iova_walk_to(&pair->right, rest->first_bit, rest->first_bit + (rest->nbits - 1),
-                 pair->right.span.last_bit);
+    iova_walk_to(&pair->right, rest->first_bit, rest->first_bit + (rest->nbits - 1));
     if (!iova_walk_next(&pair->right)) {
         iova_walk_fail(&pair->left, pair->right.rc);
         return false;
@@ -82,6 +81,7 @@ static inline uint64_t operate(enum iova_bitmap_operation operation, uint64_t a,
 IOVA_INLINED void combine_by(enum iova_bitmap_operation operation, uint8_t *to, const uint8_t *from,
                              size_t nwords)
 {
+    IOVA_RACY_READ_BEGIN(); /* others may mark what is only read */
     for (size_t i = 0; i < 8 * nwords; i += 8) {
         uint64_t a, b;
         memcpy(&a, to + i, 8);
@@ -89,6 +89,7 @@ IOVA_INLINED void combine_by(enum iova_bitmap_operation operation, uint8_t *to, 
         a = operate(operation, a, b);
         memcpy(to + i, &a, 8);
     }
+    IOVA_RACY_READ_END();
 }
 
 IOVA_INLINED void combine_words(enum iova_bitmap_operation operation, uint8_t *to,
@@ -194,7 +195,7 @@ int iova_bitmap_equal(struct iova_bitmap *a, struct iova_bitmap *b,
 
     begin(&pair, a, b, IOVA_WALK_READ_ALL, report);
     while (equal && next(&pair)) {
-        equal = iova_bits_equal(pair.a, pair.b, 0, pair.nbits);
+        equal = iova_bits_equal(pair.a, pair.b, pair.nbits);
     }
     int rc = end(&pair);
     return rc < 0 ? rc : equal;
@@ -210,7 +211,7 @@ static int add_combined(struct iova_runs *runs, const struct pair *pair,
     int rc = 0;
 
     while (rc == 0 && iova_chunk_cut(&rest, 8 * BLOCK_BYTES, &part)) {
-        memcpy(block, part.bytes, (size_t)((part.nbits + 7) >> 3));
+        iova_bits_copy(block, part.bytes, part.nbits);
         combine(operation, block, pair->b + (part.bytes - pair->a), part.nbits);
         part.bytes = block;
         rc = iova_runs_add(runs, &part);
