@@ -207,18 +207,14 @@ int iova_bitmap_pages(struct iova_bitmap *bitmap, uint64_t iova, uint64_t length
     return 0;
 }
 
-/* First bit of a bin: bin * nbits / nbins, without overflow. */
-static uint64_t bin_start(uint64_t nbits, uint64_t nbins, uint64_t bin)
-{
-    return bin * (nbits / nbins) + iova_muldiv64(bin, nbits % nbins, nbins);
-}
-
 int iova_bitmap_histogram(struct iova_bitmap *bitmap, uint64_t nbins, uint64_t *bins,
                           struct iova_bitmap_report *report)
 {
-    const uint64_t nbits = bitmap->geometry.nbits;
+    const struct iova_bitmap_geometry *geometry = &bitmap->geometry;
+    const uint64_t nbits = geometry->nbits;
     uint64_t bin = 0;
-    uint64_t bin_end = bin_start(nbits, nbins, 1);
+    uint64_t bin_end = nbits / nbins;
+    uint64_t carried = nbits % nbins; /* what the division left over, in bits times nbins */
     struct iova_walk walk;
 
     memset(bins, 0, (size_t)nbins * sizeof(*bins));
@@ -228,11 +224,18 @@ int iova_bitmap_histogram(struct iova_bitmap *bitmap, uint64_t nbins, uint64_t *
         const uint64_t end = part.first_bit + part.nbits;
         while (part.first_bit < end) {
             if (iova_poll_before(&walk.poll, IOVA_POLL_ITEM) < 0) {
-                iova_walk_break(&walk, walk.chunk.first_bit, -EINTR);
+                iova_walk_break(&walk, iova_geometry_address(geometry, walk.chunk.first_bit),
+                                -EINTR);
                 break;
             }
             if (bin_end <= part.first_bit) {
-                bin_end = bin_start(nbits, nbins, ++bin + 1);
+                bin++;
+                bin_end += nbits / nbins;
+                carried += nbits % nbins;
+                if (carried >= nbins) {
+                    carried -= nbins;
+                    bin_end++;
+                }
                 continue;
             }
             part.nbits = (bin_end < end ? bin_end : end) - part.first_bit;

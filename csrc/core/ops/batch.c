@@ -80,7 +80,7 @@ static void do_some_rows(const struct iova_batch *batch, struct iova_walk *walk,
     for (; i < to && walk->rc == 0; i++) {
         i = loops->mark(batch, i, to);
         if (i < to && resolve(batch, i, &row) > 0) {
-            iova_walk_to(walk, row.first_bit, row.last_bit, batch->bitmap->geometry.nbits - 1);
+            iova_walk_to(walk, row.first_bit, row.last_bit);
             apply(batch, walk, false);
         }
     }
@@ -101,7 +101,7 @@ static void break_anywhere(const struct iova_batch *batch, struct iova_walk *wal
     }
     if (any) {
         walk->span = reach;
-        iova_walk_break(walk, 0, -EINTR);
+        iova_walk_break(walk, reach.iova, -EINTR);
     }
 }
 
@@ -110,7 +110,6 @@ static void do_in_order(const struct iova_batch *batch, struct iova_walk *walk)
 {
     const bool simple = batch->bitmap->pin == &iova_pin_none;
     const bool counts = (batch->flags & IOVA_BITMAP_COUNT) != 0;
-    const uint64_t last_bit = walk->span.last_bit;
     struct iova_span row;
 
     if (simple && batch->count != 0) { /* the one window for all rows; it cannot fail */
@@ -126,7 +125,7 @@ static void do_in_order(const struct iova_batch *batch, struct iova_walk *walk)
         } else {
             for (uint64_t k = i; k < to && walk->rc == 0; k++) {
                 if (resolve(batch, k, &row) > 0) {
-                    iova_walk_to(walk, row.first_bit, row.last_bit, last_bit);
+                    iova_walk_to(walk, row.first_bit, row.last_bit);
                     apply(batch, walk, counts);
                 }
             }
@@ -187,7 +186,7 @@ static void do_sorted(const struct iova_batch *batch, struct iova_walk *walk)
             joined.last = rows[i].last > joined.last ? rows[i].last : joined.last;
             i++;
         }
-        iova_walk_to(walk, joined.first, joined.last, walk->span.last_bit);
+        iova_walk_to(walk, joined.first, joined.last);
         rc = apply(batch, walk, true);
     }
     free(rows);
