@@ -91,7 +91,7 @@ INLINED size_t list_group(const uint8_t *words, size_t nwords, __m512i *before, 
 {
     __mmask32 some = 0;
 
-    for (unsigned k = 0; k < 4 && 8 * k < nwords; k++) {
+    for (unsigned k = 0; 8 * k < nwords; k++) {
         const size_t left = nwords - 8 * k;
         const __mmask8 there = left < 8 ? (__mmask8)((1u << left) - 1) : 0xff;
         const __m512i now = _mm512_maskz_loadu_epi64(there, (const void *)(words + 64 * k));
