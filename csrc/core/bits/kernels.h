@@ -61,6 +61,10 @@ struct iova_kernels {
     /* One byte for each bit, 64 * nwords of them: 1 if it is set, else 0. */
     void (*expand)(const uint8_t *words, size_t nwords, uint8_t *mask);
 
+    /* to = to OP from. */
+    void (*combine)(enum iova_bitmap_operation operation, uint8_t *to, const uint8_t *from,
+                    size_t nwords);
+
     /* The number of ones of a OP b. */
     uint64_t (*count_combined)(enum iova_bitmap_operation operation, const uint8_t *a,
                                const uint8_t *b, size_t nwords);

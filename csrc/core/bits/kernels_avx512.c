@@ -183,6 +183,7 @@ static const struct iova_kernels kernels = {
     .uniform = uniform,
     .not_zero = not_zero,
     .expand = expand,
+    .combine = combine,
     .count_combined = count_combined,
     .count_both = count_both,
 };

@@ -36,6 +36,7 @@ static void expand(const uint8_t *words, size_t nwords, uint8_t *mask)
         .uniform = uniform,                                                                        \
         .not_zero = plain_not_zero,                                                                \
         .expand = expand,                                                                          \
+        .combine = combine,                                                                        \
         .count_combined = count_combined,                                                          \
         .count_both = count_both,                                                                  \
     }

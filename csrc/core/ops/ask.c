@@ -137,16 +137,26 @@ int iova_bitmap_find(struct iova_bitmap *bitmap, uint64_t iova, uint64_t length,
     return rc < 0 ? rc : any;
 }
 
-/* Adds the addresses of the pages that a part of a word marks: 0 or -ENOMEM. */
-static int add_part(struct iova_rows *rows, const struct iova_bitmap_geometry *geometry,
-                    uint64_t word, uint64_t position)
+/* Adds the addresses of the dirty pages of some words: 0 or -ENOMEM. */
+static int add_words(struct iova_rows *rows, const struct iova_bitmap_geometry *geometry,
+                     const uint8_t *words, size_t nwords, uint64_t position)
 {
-    if (!iova_rows_reserve(rows, 64)) {
-        return -ENOMEM;
-    }
-    for (; word != 0; word &= word - 1) {
-        rows->items[rows->count++] =
-            iova_geometry_address(geometry, position + iova_lowest_bit(word));
+    enum { BLOCK = 512 };
+
+    while (nwords > 0) {
+        size_t n = nwords < BLOCK ? nwords : BLOCK;
+        if (!iova_rows_reserve(rows, 64 * n + IOVA_EDGE_SLACK)) {
+            return -ENOMEM;
+        }
+        uint64_t *items = rows->items + rows->count;
+        size_t more = iova_kernels()->positions(words, n, position, NULL, items);
+        for (size_t i = 0; i < more; i++) {
+            items[i] = iova_geometry_address(geometry, items[i]);
+        }
+        rows->count += more;
+        words += 8 * n;
+        nwords -= n;
+        position += 64 * n;
     }
     return 0;
 }
@@ -154,33 +164,19 @@ static int add_part(struct iova_rows *rows, const struct iova_bitmap_geometry *g
 static int add_pages(struct iova_rows *rows, const struct iova_bitmap_geometry *geometry,
                      const struct iova_chunk *chunk)
 {
-    enum { BLOCK = 512 };
-    uint64_t position = chunk->first_bit;
-
     if (chunk->hole) {
         return 0;
     }
-    struct iova_words words = words_of(chunk);
-    if (add_part(rows, geometry, words.head, position) < 0) {
-        return -ENOMEM;
-    }
-    position += words.head_bits;
-    while (words.nwords > 0) {
-        size_t n = words.nwords < BLOCK ? words.nwords : BLOCK;
-        if (!iova_rows_reserve(rows, 64 * n + IOVA_EDGE_SLACK)) {
-            return -ENOMEM;
-        }
-        uint64_t *items = rows->items + rows->count;
-        size_t more = iova_kernels()->positions(words.body, n, position, NULL, items);
-        for (size_t i = 0; i < more; i++) {
-            items[i] = iova_geometry_address(geometry, items[i]);
-        }
-        rows->count += more;
-        words.body += 8 * n;
-        words.nwords -= n;
-        position += 64 * n;
-    }
-    return add_part(rows, geometry, words.tail, position);
+    const struct iova_words words = words_of(chunk);
+    const uint64_t head = iova_bits_in_memory(words.head);
+    const uint64_t tail = iova_bits_in_memory(words.tail);
+    const uint64_t body = chunk->first_bit + words.head_bits;
+    int rc = add_words(rows, geometry, (const uint8_t *)&head, head != 0, chunk->first_bit);
+
+    rc = rc < 0 ? rc : add_words(rows, geometry, words.body, words.nwords, body);
+    return rc < 0 ? rc
+                  : add_words(rows, geometry, (const uint8_t *)&tail, tail != 0,
+                              body + 64 * (uint64_t)words.nwords);
 }
 
 int iova_bitmap_pages(struct iova_bitmap *bitmap, uint64_t iova, uint64_t length, unsigned flags,

@@ -194,6 +194,23 @@ static unsigned combined(unsigned operation, unsigned a, unsigned b)
     }
 }
 
+/* The bits of a OP b in the place of a, and nothing written beside them. */
+static void check_combine(const struct iova_kernels *kernels, const uint8_t *a, const uint8_t *b,
+                          size_t nwords, unsigned operation)
+{
+    static uint8_t all[8 * MOST_WORDS + 2 * GUARDS];
+    uint8_t *const to = all + GUARDS - below(8);
+
+    memset(all, 0xa5, sizeof(all));
+    memcpy(to, a, 8 * nwords);
+    kernels->combine(operation, to, b, nwords);
+    for (uint64_t bit = 0; bit < 64 * (uint64_t)nwords; bit++) {
+        CHECK(bit_of(to, bit) == combined(operation, bit_of(a, bit), bit_of(b, bit)),
+              "%s: bit %" PRIu64 " of %zu words", kernels->name, bit, nwords);
+    }
+    CHECK(to[-1] == 0xa5 && to[8 * nwords] == 0xa5, "%s: beside %zu words", kernels->name, nwords);
+}
+
 static void check_two(const struct iova_kernels *kernels, const uint8_t *a, const uint8_t *b,
                       size_t nwords)
 {
@@ -206,6 +223,7 @@ static void check_two(const struct iova_kernels *kernels, const uint8_t *a, cons
             ones += combined(operation, bit_of(a, bit), bit_of(b, bit));
         }
         CHECK_EQ(kernels->count_combined(operation, a, b, nwords), ones);
+        check_combine(kernels, a, b, nwords, operation);
     }
     kernels->count_both(a, b, nwords, counts);
     for (uint64_t bit = 0; bit < 64 * (uint64_t)nwords; bit++) {
