@@ -153,12 +153,12 @@ INLINED uint64_t edges_of_word(const uint8_t *bytes, uint64_t *carry)
 
 TARGET static uint64_t count_edges(const uint8_t *words, size_t nwords, uint64_t *carry)
 {
-    vector sums[2] = {0};
+    vector sums[SUMS] = {0};
     vector before = carry_in(*carry);
     uint64_t edges = 0;
 
-    for (; nwords >= 2 * LANES; nwords -= 2 * LANES, words += 2 * STEP) {
-        for (unsigned k = 0; k < 2; k++) {
+    for (; nwords >= SUMS * LANES; nwords -= SUMS * LANES, words += SUMS * STEP) {
+        for (unsigned k = 0; k < SUMS; k++) {
             const vector now = load(words + STEP * k);
             sums[k] += ones_of(edges_of(now, before));
             before = now;
@@ -168,7 +168,7 @@ TARGET static uint64_t count_edges(const uint8_t *words, size_t nwords, uint64_t
     for (; nwords > 0; nwords--, words += 8) {
         edges += iova_popcount64(edges_of_word(words, carry));
     }
-    return edges + sum_of(sums[0] + sums[1]);
+    return edges + sum_of((sums[0] + sums[1]) + (sums[2] + sums[3]));
 }
 
 TARGET static size_t uniform(const uint8_t *words, size_t nwords, uint64_t word)

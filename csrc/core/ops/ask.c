@@ -142,6 +142,8 @@ static int add_words(struct iova_rows *rows, const struct iova_bitmap_geometry *
                      const uint8_t *words, size_t nwords, uint64_t position)
 {
     enum { BLOCK = 512 };
+    const uint64_t base = geometry->iova; /* copies, which no item can change */
+    const unsigned pgshift = geometry->pgshift;
 
     while (nwords > 0) {
         size_t n = nwords < BLOCK ? nwords : BLOCK;
@@ -151,7 +153,7 @@ static int add_words(struct iova_rows *rows, const struct iova_bitmap_geometry *
         uint64_t *items = rows->items + rows->count;
         size_t more = iova_kernels()->positions(words, n, position, NULL, items);
         for (size_t i = 0; i < more; i++) {
-            items[i] = iova_geometry_address(geometry, items[i]);
+            items[i] = base + (items[i] << pgshift);
         }
         rows->count += more;
         words += 8 * n;
