@@ -93,7 +93,7 @@ INLINED size_t list_group(const uint8_t *words, size_t nwords, __m512i *before, 
 
     for (unsigned k = 0; 8 * k < nwords; k++) {
         const size_t left = nwords - 8 * k;
-        const __mmask8 there = left < 8 ? (__mmask8)((1u << left) - 1) : 0xff;
+        const __mmask8 there = (__mmask8)_bzhi_u32(0xff, (unsigned)left);
         const __m512i now = _mm512_maskz_loadu_epi64(there, (const void *)(words + 64 * k));
         __m512i wanted = now;
         if (before != NULL) {
