@@ -4,8 +4,7 @@
 
 Each is compiled into the fuzzer of build/fuzz/core in the place of the file that it is in, and must
 be found by the fuzzer that starts from nothing. Whether the corpus alone finds it is said too. Ends
-with 1 where one is not found. The loops of instruction sets that this CPU does not have are left
-out, and that is said.
+with 1 if one is not found.
 """
 
 from __future__ import annotations
@@ -109,13 +108,6 @@ def check(name: str, options: list[str], executions: int) -> bool:
     return from_nothing is not None
 
 
-def has_avx2() -> bool:
-    try:
-        return " avx2 " in Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return False
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description="Plants defects for the fuzzer to find.")
     parser.add_argument("--most", type=int, default=sys.maxsize, help="only the first ones")
@@ -124,9 +116,6 @@ def main() -> int:
     args = parser.parse_args()
     listed = tomllib.loads(LIST.read_text(encoding="utf-8"))
     names = [args.only] if args.only else listed["planted"][: args.most]
-    if not has_avx2():
-        names = [name for name in names if not name.startswith("bits/kernels_avx2")]
-        print("left out: defects in the loops for AVX2, which this CPU does not have")
     options = args.options.split()
     found = [check(name, options, listed["executions"]) for name in names]
     print(f"fuzz-check: {sum(found)} of {len(found)} planted defects found")

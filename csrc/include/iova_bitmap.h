@@ -16,7 +16,8 @@
  * report says. One that takes a range or rows fails with
  *
  *   -EINVAL: a flag that it does not take; nothing was done.
- *   -ERANGE: not all is inside the bitmap's range, and no IOVA_BITMAP_CLIP; nothing was done.
+ *   -ERANGE: not all is inside the bitmap's range, and no IOVA_BITMAP_CLIP; nothing was done
+ *     (iova_bitmap_move_into knows another reason).
  *   -EOVERFLOW: it wraps 2**64; nothing was done.
  *   -EINTR: options.poll ended the operation.
  *
@@ -105,7 +106,8 @@ typedef int (*iova_bitmap_fn_t)(struct iova_bitmap *bitmap, uint64_t iova, uint6
 /*
  * Makes a bitmap over `size` bytes at `data`, any byte address, which must outlive it. Pins nothing
  * and touches no byte. `options` may be NULL: the defaults. Errors of iova_bitmap_geometry_init;
- * -ENOSPC if size is less than the geometry's nbytes, -EFAULT if data is NULL, -ENOMEM.
+ * -EFAULT if data is NULL, -ENOSPC if size is less than the geometry's nbytes, -EINVAL if
+ * data + size is no address, -ENOMEM.
  */
 int iova_bitmap_alloc(uint64_t iova, uint64_t length, uint64_t page_size, void *data, uint64_t size,
                       const struct iova_bitmap_options *options, struct iova_bitmap **bitmap);
@@ -309,10 +311,11 @@ int iova_bitmap_put_back(struct iova_bitmap *bitmap, const struct iova_bitmap_ra
 
 /*
  * A harvest whose pages are marked in another bitmap; report->pages is how many of its pages were
- * clean. Flags: CLIP, EXCLUSIVE. -ERANGE if `into` does not cover a dirty page. A page that is in
- * the range in part is marked whole, as it is cleared whole. After an error every page is either
- * there or still here: those from report->iova on are here, though parts of the first may be marked
- * there too.
+ * clean. Flags: CLIP, EXCLUSIVE. A page that is in the range in part is marked whole, as it is
+ * cleared whole. After an error every page is either there or still here: those from report->iova
+ * on are here, though parts of the first may be marked there too. That holds for -ERANGE as well:
+ * if report->length is 0 the range is not inside and nothing was done, else `into` does not cover
+ * the dirty pages that begin at report->iova, and those before them are there.
  */
 int iova_bitmap_move_into(struct iova_bitmap *bitmap, uint64_t iova, uint64_t length,
                           unsigned flags, struct iova_bitmap *into,

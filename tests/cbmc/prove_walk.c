@@ -79,7 +79,7 @@ void walk_range(void)
     PROVE(walk.report->pages == 0 && walk.report->iova == 0 && walk.report->length == 0);
     if (KIND == IOVA_WALK_ROWS) { /* nothing to do until it is turned to something */
         PROVE(!iova_walk_next(&walk));
-        iova_walk_to(&walk, span.first_bit, span.last_bit, span.last_bit);
+        iova_walk_to(&walk, span.first_bit, span.last_bit);
     }
     while (iova_walk_next(&walk)) {
         next = check_chunk(&walk, next, span.last_bit);

@@ -75,7 +75,8 @@ void fuzz_alloc(void)
     } else {
         const wide nbits = ((wide)length + page_size - 1) / page_size;
         const wide nbytes = (nbits + 7) / 8;
-        want = size < nbytes ? -ENOSPC : 0;
+        const bool no_end = size > UINTPTR_MAX - (uintptr_t)nowhere;
+        want = size < nbytes ? -ENOSPC : no_end ? -EINVAL : 0;
         REQUIRE(iova_bitmap_nbytes(length, page_size) == nbytes);
     }
     REQUIRE(iova_bitmap_alloc(iova, length, page_size, nowhere, size, NULL, &made) == want);

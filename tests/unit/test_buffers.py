@@ -180,6 +180,15 @@ def test_more_memory_than_needed_is_left_alone():
     assert data == bytes(8) + b"\xa5" * 92 and bm.view().size == 8
 
 
+@engine_only.buffers
+def test_memory_does_not_end_beyond_the_last_address():
+    bits = 8 * ctypes.sizeof(ctypes.c_void_p)
+    data = (ctypes.c_char * 8).from_address(2**bits - 8)
+    where = rf"data of 0x8 bytes at {2**bits - 8:#x} does not end below 2\*\*{bits}"
+    with pytest.raises(ValueError, match=where):
+        ib.alloc(0, 8 * 4096, 4096, data)
+
+
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="__buffer__ came with Python 3.12")
 def test_whatever_the_exporter_raises_is_the_cause_of_a_buffer_error():
     class Exporter:

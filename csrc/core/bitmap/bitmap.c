@@ -24,6 +24,9 @@ int iova_bitmap_alloc(uint64_t iova, uint64_t length, uint64_t page_size, void *
     if (size < geometry.nbytes) {
         return -ENOSPC;
     }
+    if (size > UINTPTR_MAX - (uintptr_t)data) {
+        return -EINVAL;
+    }
     struct iova_bitmap *made = calloc(1, sizeof(*made));
     if (made == NULL) {
         return -ENOMEM;

@@ -10,6 +10,16 @@
 
 #include "iova_bitmap.h"
 
+static inline uint64_t min64(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static inline uint64_t max64(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
 /* A window as the engine holds it: what users see, the bytes it covers, and what was pinned. */
 struct iova_window {
     struct iova_bitmap_window view;

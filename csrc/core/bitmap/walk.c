@@ -10,11 +10,6 @@
 #include "core/bits/atomic.h"
 #include "core/pin/pin.h"
 
-static uint64_t min64(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
 /* ---- holes ---- */
 
 /* Bytes of bitmap after which a walk is long; fewer where small bitmaps are fuzzed. */
@@ -68,7 +63,8 @@ static void consider_holes(struct iova_walk *walk, const uint8_t *seen, uint64_t
         return;
     }
     walk->walked = 0;
-    if (seen[0] == 0 && seen[nbytes / 2] == 0 && seen[nbytes - 1] == 0) {
+    if (iova_atomic_load8(seen) == 0 && iova_atomic_load8(seen + nbytes / 2) == 0 &&
+        iova_atomic_load8(seen + nbytes - 1) == 0) {
         search_holes(walk, seen + nbytes);
     }
 }
@@ -108,7 +104,8 @@ static int make_usable(struct iova_walk *walk, uint64_t byte, uint64_t needed, u
             return rc;
         }
     }
-    uint64_t wanted = (own ? walk->reach + 1 : bitmap->geometry.nbytes) - byte;
+    uint64_t reach = max64(walk->span.last_bit, walk->last_bit) >> 3;
+    uint64_t wanted = (own ? reach + 1 : bitmap->geometry.nbytes) - byte;
     int rc = iova_window_take(bitmap, window, byte, wanted, walk->window_pages, walk->access);
     *usable = window->nbytes;
     return rc;
@@ -152,7 +149,7 @@ bool iova_walk_begin(struct iova_walk *walk, struct iova_bitmap *bitmap, enum io
         walk->rc = some;
         return false;
     }
-    iova_walk_to(walk, walk->span.first_bit, walk->span.last_bit, walk->span.last_bit);
+    iova_walk_to(walk, walk->span.first_bit, walk->span.last_bit);
     walk->done = kind == IOVA_WALK_ROWS;
     if (kind == IOVA_WALK_READ || kind == IOVA_WALK_WRITE) {
         begin_sparse(walk);
@@ -160,22 +157,18 @@ bool iova_walk_begin(struct iova_walk *walk, struct iova_bitmap *bitmap, enum io
     return true;
 }
 
-void iova_walk_to(struct iova_walk *walk, uint64_t first_bit, uint64_t last_bit, uint64_t reach)
+void iova_walk_to(struct iova_walk *walk, uint64_t first_bit, uint64_t last_bit)
 {
     walk->next_bit = first_bit;
     walk->last_bit = last_bit;
-    walk->reach = (reach > last_bit ? reach : last_bit) >> 3;
     walk->done = false;
 }
 
-void iova_walk_break(struct iova_walk *walk, uint64_t bit, int rc)
+void iova_walk_break(struct iova_walk *walk, uint64_t iova, int rc)
 {
-    uint64_t start = iova_geometry_address(&walk->bitmap->geometry, bit);
-    struct iova_bitmap_report *report = walk->report;
-
     walk->rc = rc;
-    report->iova = start > walk->span.iova ? start : walk->span.iova;
-    report->length = walk->span.last - report->iova + 1;
+    walk->report->iova = max64(iova, walk->span.iova);
+    walk->report->length = walk->span.last - walk->report->iova + 1;
 }
 
 bool iova_walk_next(struct iova_walk *walk)
@@ -196,7 +189,7 @@ bool iova_walk_next(struct iova_walk *walk)
         rc = make_usable(walk, byte, needed, &usable);
     }
     if (rc < 0) {
-        iova_walk_break(walk, walk->next_bit, rc);
+        iova_walk_break(walk, iova_geometry_address(&walk->bitmap->geometry, walk->next_bit), rc);
         return false;
     }
     if (!hole) {

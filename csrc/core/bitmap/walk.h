@@ -66,7 +66,6 @@ struct iova_walk {
     enum iova_bitmap_access access;
     uint64_t next_bit;
     uint64_t last_bit;
-    uint64_t reach; /* last bitmap byte that a window of its own may be taken for */
     bool done;
     struct iova_poll poll;
     uint64_t step; /* what it costs to come to a chunk, for the poll */
@@ -89,9 +88,9 @@ bool iova_walk_begin(struct iova_walk *walk, struct iova_bitmap *bitmap, enum io
  * errno, or -EINTR if the bitmap's poll says so; then the report says what was not done. */
 bool iova_walk_next(struct iova_walk *walk);
 
-/* Goes on with the bits first_bit to last_bit in the same window. `reach` is the last bit that this
- * or a later part needs, so that windows are taken for all of them. */
-void iova_walk_to(struct iova_walk *walk, uint64_t first_bit, uint64_t last_bit, uint64_t reach);
+/* Goes on with the bits first_bit to last_bit in the same window. Those of its own are taken as far
+ * as the span reaches, for the parts that come later. */
+void iova_walk_to(struct iova_walk *walk, uint64_t first_bit, uint64_t last_bit);
 
 /* Ends the walk with an error of the operation's own, or goes on if rc is 0. */
 static inline void iova_walk_fail(struct iova_walk *walk, int rc)
@@ -99,9 +98,9 @@ static inline void iova_walk_fail(struct iova_walk *walk, int rc)
     walk->rc = rc < 0 ? rc : walk->rc;
 }
 
-/* Ends the walk with -EINTR or a backend's errno. The report says that nothing from `bit` on was
- * done. */
-void iova_walk_break(struct iova_walk *walk, uint64_t bit, int rc);
+/* Ends the walk with -EINTR or a backend's errno. The report says that nothing of the span from
+ * `iova` on was done. */
+void iova_walk_break(struct iova_walk *walk, uint64_t iova, int rc);
 
 /* Gives the own window back. 0, or the error that ended the walk. */
 int iova_walk_end(struct iova_walk *walk);

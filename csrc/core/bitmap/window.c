@@ -12,11 +12,6 @@
 #include "core/bits/atomic.h"
 #include "core/pin/pin.h"
 
-static uint64_t min64(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
 /* Fills in a window of npages host pages from `byte` on, over at most `wanted` bytes. */
 static void describe(const struct iova_bitmap *bitmap, struct iova_window *window, uint64_t byte,
                      uint64_t wanted, uint64_t npages)

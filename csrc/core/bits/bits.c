@@ -97,28 +97,25 @@ void iova_bits_clear(uint8_t *bytes, unsigned skip, uint64_t nbits)
     }
 }
 
-bool iova_bits_equal(const uint8_t *a, const uint8_t *b, unsigned skip, uint64_t nbits)
+bool iova_bits_equal(const uint8_t *a, const uint8_t *b, uint64_t nbits)
 {
-    const struct iova_cut cut = iova_bits_cut(skip, nbits);
-    if (cut.head && ((*a++ ^ *b++) & cut.head) != 0) {
-        return false;
-    }
-    if (cut.whole && memcmp(a, b, (size_t)cut.whole) != 0) {
-        return false;
-    }
-    return cut.tail == 0 || ((a[cut.whole] ^ b[cut.whole]) & cut.tail) == 0;
+    const struct iova_cut cut = iova_bits_cut(0, nbits);
+
+    IOVA_RACY_READ_BEGIN(); /* as in iova_bits_load64 */
+    const bool equal = memcmp(a, b, (size_t)cut.whole) == 0 &&
+                       (cut.tail == 0 || ((a[cut.whole] ^ b[cut.whole]) & cut.tail) == 0);
+    IOVA_RACY_READ_END();
+    return equal;
 }
 
-void iova_bits_copy(uint8_t *to, const uint8_t *from, unsigned skip, uint64_t nbits)
+void iova_bits_copy(uint8_t *to, const uint8_t *from, uint64_t nbits)
 {
-    const struct iova_cut cut = iova_bits_cut(skip, nbits);
-    if (cut.head) {
-        *to++ = *from++ & cut.head;
-    }
-    if (cut.whole) {
-        memcpy(to, from, (size_t)cut.whole);
-    }
+    const struct iova_cut cut = iova_bits_cut(0, nbits);
+
+    IOVA_RACY_READ_BEGIN();
+    memcpy(to, from, (size_t)cut.whole);
     if (cut.tail) {
         to[cut.whole] = from[cut.whole] & cut.tail;
     }
+    IOVA_RACY_READ_END();
 }

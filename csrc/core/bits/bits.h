@@ -24,12 +24,20 @@ uint64_t iova_bits_test_and_set(uint8_t *bytes, unsigned skip, uint64_t nbits);
 /* Clears all. Bits beside the run that are set meanwhile stay set. */
 void iova_bits_clear(uint8_t *bytes, unsigned skip, uint64_t nbits);
 
-/* True where both runs, which start at the same bit of a byte, are equal. */
-bool iova_bits_equal(const uint8_t *a, const uint8_t *b, unsigned skip, uint64_t nbits);
+/* True if both runs, which start at a byte, are equal. */
+bool iova_bits_equal(const uint8_t *a, const uint8_t *b, uint64_t nbits);
 
-/* Copies whole bytes from one run to another that starts at the same bit of a byte; the bits of
- * the first and the last byte that are not in the run become 0. */
-void iova_bits_copy(uint8_t *to, const uint8_t *from, unsigned skip, uint64_t nbits);
+/* Copies whole bytes of a run that starts at one; what the last one holds beside it becomes 0. */
+void iova_bits_copy(uint8_t *to, const uint8_t *from, uint64_t nbits);
+
+/* A mask of which bit n is bit n of the run, as it lies in memory, and back. */
+static inline uint64_t iova_bits_in_memory(uint64_t mask)
+{
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    mask = __builtin_bswap64(mask);
+#endif
+    return mask;
+}
 
 /* 8 bytes as a word whose bit n is bit n of the run, on any host and at any address. Loaded once,
  * but not atomic: at any byte address nothing is. While others mark it is the word of some moment.
@@ -40,31 +48,12 @@ static inline uint64_t iova_bits_load64(const uint8_t *bytes)
     IOVA_RACY_READ_BEGIN();
     memcpy(&word, bytes, sizeof(word));
     IOVA_RACY_READ_END();
-#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-    word = __builtin_bswap64(word);
-#endif
-    return word;
+    return iova_bits_in_memory(word);
 }
 
 static inline unsigned iova_popcount64(uint64_t word)
 {
-#if defined(__GNUC__) || defined(__clang__)
     return (unsigned)__builtin_popcountll(word);
-#else
-    word = word - ((word >> 1) & 0x5555555555555555u);
-    word = (word & 0x3333333333333333u) + ((word >> 2) & 0x3333333333333333u);
-    word = (word + (word >> 4)) & 0x0f0f0f0f0f0f0f0fu;
-    return (unsigned)((word * 0x0101010101010101u) >> 56);
-#endif
-}
-
-/* A mask of which bit n is bit n of the run, as it lies in memory. */
-static inline uint64_t iova_bits_in_memory(uint64_t mask)
-{
-#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-    mask = __builtin_bswap64(mask);
-#endif
-    return mask;
 }
 
 /*
@@ -140,12 +129,10 @@ static inline bool iova_bits_short_run(struct iova_short_run *run, uint8_t *byte
 /* The line of memory at `address` will be written soon. */
 static inline void iova_prefetch_write(const void *address)
 {
-#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
+#if defined(__x86_64__)
     __asm__ volatile("prefetchw %0" : : "m"(*(const char *)address)); /* a no-op where not known */
-#elif defined(__GNUC__) || defined(__clang__)
-    __builtin_prefetch(address, 1);
 #else
-    (void)address;
+    __builtin_prefetch(address, 1);
 #endif
 }
 
@@ -199,38 +186,10 @@ static inline uint64_t iova_bits_to_word(const uint8_t *bytes, uint64_t n)
     return before < n ? before : n;
 }
 
-/* a * b / c, where a <= c, so that the result fits. */
-static inline uint64_t iova_muldiv64(uint64_t a, uint64_t b, uint64_t c)
-{
-#if defined(__SIZEOF_INT128__)
-    return (uint64_t)((unsigned __int128)a * b / c);
-#else
-    uint64_t quotient = 0; /* by doubling: each bit of b adds a, and what exceeds c carries over */
-    uint64_t remainder = 0;
-    for (int bit = 63; bit >= 0; bit--) {
-        quotient <<= 1;
-        bool over = remainder >= c - remainder;
-        remainder = over ? remainder - (c - remainder) : remainder << 1;
-        quotient += over;
-        if ((b >> bit) & 1) {
-            over = remainder >= c - a;
-            remainder = over ? remainder - (c - a) : remainder + a;
-            quotient += over;
-        }
-    }
-    return quotient;
-#endif
-}
-
 /* Index of the lowest one; 63 for a word of zeros. */
 static inline unsigned iova_lowest_bit(uint64_t word)
 {
-    word |= (uint64_t)1 << 63;
-#if defined(__GNUC__) || defined(__clang__)
-    return (unsigned)__builtin_ctzll(word);
-#else
-    return iova_popcount64((word & (~word + 1)) - 1);
-#endif
+    return (unsigned)__builtin_ctzll(word | (uint64_t)1 << 63);
 }
 
 #endif

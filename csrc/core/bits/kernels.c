@@ -10,16 +10,20 @@
 
 size_t iova_kernels_available(const struct iova_kernels *all[4])
 {
-    const struct iova_kernels *better[] = {iova_kernels_neon(), iova_kernels_avx2(),
-                                           iova_kernels_avx512()};
     size_t n = 0;
 
     all[n++] = &iova_kernels_portable;
-    for (size_t i = 0; i < sizeof(better) / sizeof(better[0]); i++) {
-        if (better[i] != NULL) {
-            all[n++] = better[i];
-        }
+#ifdef IOVA_NEON
+    all[n++] = &iova_kernels_neon;
+#endif
+#ifdef IOVA_X86
+    if ((all[n] = iova_kernels_avx2()) != NULL) {
+        n++;
     }
+    if ((all[n] = iova_kernels_avx512()) != NULL) {
+        n++;
+    }
+#endif
     return n;
 }
 

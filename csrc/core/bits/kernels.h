@@ -14,16 +14,20 @@
 
 #include "iova_bitmap.h"
 
+#if defined(__x86_64__)
+#define IOVA_X86 1
+#elif defined(__aarch64__) && defined(__ARM_NEON) && !defined(__ARM_BIG_ENDIAN)
+#define IOVA_NEON 1
+#endif
+
 /* A loop in plain C that the compiler makes faster for these features is inlined into two
  * functions, of which one has this attribute. */
-#if defined(__x86_64__)
+#ifdef IOVA_X86
 #define IOVA_FOR_AVX2 __attribute__((target("avx2,bmi,bmi2")))
 #else
 #define IOVA_FOR_AVX2
 #endif
 #define IOVA_INLINED static inline __attribute__((always_inline))
-
-enum { IOVA_NCOMBINE = IOVA_BITMAP_SUB + 1 };
 
 struct iova_kernels {
     const char *name;
@@ -33,16 +37,13 @@ struct iova_kernels {
     uint64_t (*count)(const uint8_t *words, size_t nwords);
 
     /*
-     * Edges are bits that differ from the bit before; `carry` (0 or 1) is the bit before the first,
-     * and becomes the last bit. Positions are those in the words plus `position`. At most
-     * 64 * nwords of them are written, and `out` has room for IOVA_EDGE_SLACK more, which may be
-     * overwritten. Returns their number.
+     * The positions of edges, or of the ones if `carry` is NULL. Edges are bits that differ from
+     * the bit before; `carry` (0 or 1) is the bit before the first, and becomes the last bit.
+     * Positions are those in the words plus `position`. At most 64 * nwords of them are written,
+     * and `out` has room for IOVA_EDGE_SLACK more, which may be overwritten. Returns their number.
      */
-    size_t (*edges)(const uint8_t *words, size_t nwords, uint64_t position, uint64_t *carry,
-                    uint64_t *out);
-
-    /* The same for the ones themselves. */
-    size_t (*ones)(const uint8_t *words, size_t nwords, uint64_t position, uint64_t *out);
+    size_t (*positions)(const uint8_t *words, size_t nwords, uint64_t position, uint64_t *carry,
+                        uint64_t *out);
 
     /* The number of edges alone. */
     uint64_t (*count_edges)(const uint8_t *words, size_t nwords, uint64_t *carry);
@@ -60,8 +61,13 @@ struct iova_kernels {
     /* One byte for each bit, 64 * nwords of them: 1 if it is set, else 0. */
     void (*expand)(const uint8_t *words, size_t nwords, uint8_t *mask);
 
+    /* to = to OP from. */
+    void (*combine)(enum iova_bitmap_operation operation, uint8_t *to, const uint8_t *from,
+                    size_t nwords);
+
     /* The number of ones of a OP b. */
-    uint64_t (*count_combined[IOVA_NCOMBINE])(const uint8_t *a, const uint8_t *b, size_t nwords);
+    uint64_t (*count_combined)(enum iova_bitmap_operation operation, const uint8_t *a,
+                               const uint8_t *b, size_t nwords);
 
     /* Adds the ones of a, of b, and of both to counts[3], in one pass. */
     void (*count_both)(const uint8_t *a, const uint8_t *b, size_t nwords, uint64_t *counts);
@@ -79,17 +85,16 @@ const struct iova_kernels *iova_kernels(void);
 size_t iova_kernels_available(const struct iova_kernels *all[4]);
 
 extern const struct iova_kernels iova_kernels_portable;
-size_t iova_not_zero_portable(const uint8_t *words, size_t nwords, uint16_t *list);
 
-#if defined(__aarch64__) && defined(__ARM_NEON) && !defined(__ARM_BIG_ENDIAN)
-#define IOVA_NEON 1
-extern const struct iova_kernels iova_kernels_with_neon;
+#ifdef IOVA_NEON
+extern const struct iova_kernels iova_kernels_neon;
 uint64_t iova_count_neon(const uint8_t *words, size_t nwords);
 #endif
 
-/* The others, or NULL where the compiler or the CPU does not have them. */
+#ifdef IOVA_X86
+/* NULL if the CPU does not have them. */
 const struct iova_kernels *iova_kernels_avx2(void);
 const struct iova_kernels *iova_kernels_avx512(void);
-const struct iova_kernels *iova_kernels_neon(void);
+#endif
 
 #endif

@@ -19,16 +19,4 @@ uint64_t iova_count_neon(const uint8_t *words, size_t nwords)
     return vaddvq_u64(sum) + iova_kernels_portable.count(words, nwords);
 }
 
-const struct iova_kernels *iova_kernels_neon(void)
-{
-    return &iova_kernels_with_neon;
-}
-
-#else
-
-const struct iova_kernels *iova_kernels_neon(void)
-{
-    return NULL;
-}
-
 #endif

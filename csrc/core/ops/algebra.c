@@ -36,8 +36,7 @@ static bool next(struct pair *pair)
     if (pair->left.rc < 0 || (rest->nbits == 0 && !iova_walk_next(&pair->left))) {
         return false;
     }
-    iova_walk_to(&pair->right, rest->first_bit, rest->first_bit + (rest->nbits - 1),
-                 pair->right.span.last_bit);
+    iova_walk_to(&pair->right, rest->first_bit, rest->first_bit + (rest->nbits - 1));
     if (!iova_walk_next(&pair->right)) {
         iova_walk_fail(&pair->left, pair->right.rc);
         return false;
@@ -63,79 +62,26 @@ static void words_of(const struct pair *pair, struct iova_words *a, struct iova_
     *b = iova_words_of(pair->b, 0, pair->nbits);
 }
 
-static inline uint64_t operate(enum iova_bitmap_operation operation, uint64_t a, uint64_t b)
-{
-    switch (operation) {
-    case IOVA_BITMAP_AND:
-        return a & b;
-    case IOVA_BITMAP_OR:
-        return a | b;
-    case IOVA_BITMAP_XOR:
-        return a ^ b;
-    default:
-        return a & ~b;
-    }
-}
-
-/* to = to OP from, whole words. The operation is known where this is inlined: the compiler makes
- * SIMD of it, which is as fast as memory is. */
-IOVA_INLINED void combine_by(enum iova_bitmap_operation operation, uint8_t *to, const uint8_t *from,
-                             size_t nwords)
-{
-    for (size_t i = 0; i < 8 * nwords; i += 8) {
-        uint64_t a, b;
-        memcpy(&a, to + i, 8);
-        memcpy(&b, from + i, 8);
-        a = operate(operation, a, b);
-        memcpy(to + i, &a, 8);
-    }
-}
-
-IOVA_INLINED void combine_words(enum iova_bitmap_operation operation, uint8_t *to,
-                                const uint8_t *from, size_t nwords)
-{
-    switch (operation) {
-    case IOVA_BITMAP_AND:
-        combine_by(IOVA_BITMAP_AND, to, from, nwords);
-        break;
-    case IOVA_BITMAP_OR:
-        combine_by(IOVA_BITMAP_OR, to, from, nwords);
-        break;
-    case IOVA_BITMAP_XOR:
-        combine_by(IOVA_BITMAP_XOR, to, from, nwords);
-        break;
-    default:
-        combine_by(IOVA_BITMAP_SUB, to, from, nwords);
-    }
-}
-
-IOVA_FOR_AVX2 static void combine_avx2(enum iova_bitmap_operation operation, uint8_t *to,
-                                       const uint8_t *from, size_t nwords)
-{
-    combine_words(operation, to, from, nwords);
-}
-
 /* to = to OP from, all bits of a piece; those after it in its last byte stay. */
 static void combine(enum iova_bitmap_operation operation, uint8_t *to, const uint8_t *from,
                     uint64_t nbits)
 {
     const struct iova_words a = iova_words_of(to, 0, nbits);
     const struct iova_words b = iova_words_of(from, 0, nbits);
-    uint64_t tail = operate(operation, a.tail, b.tail);
+    uint64_t tail = iova_bits_in_memory(a.tail);
+    const uint64_t other = iova_bits_in_memory(b.tail);
+    const uint8_t *bytes = (const uint8_t *)&tail;
 
-    if (iova_kernels()->avx2) {
-        combine_avx2(operation, to, from, a.nwords);
-    } else {
-        combine_words(operation, to, from, a.nwords);
-    }
+    iova_kernels()->combine(operation, to, from, a.nwords);
+    iova_kernels()->combine(operation, (uint8_t *)&tail, (const uint8_t *)&other, 1);
     to += 8 * a.nwords;
     unsigned left = a.tail_bits;
-    for (; left >= 8; left -= 8, tail >>= 8) {
-        *to++ = (uint8_t)tail;
+    for (; left >= 8; left -= 8) {
+        *to++ = *bytes++;
     }
     if (left != 0) {
         uint8_t mask = iova_bits_upto(left - 1);
-        *to = (uint8_t)((*to & ~mask) | ((uint8_t)tail & mask));
+        *to = (uint8_t)((*to & ~mask) | (*bytes & mask));
     }
 }
 
@@ -162,8 +108,9 @@ int iova_bitmap_count_combined(struct iova_bitmap *bitmap, struct iova_bitmap *o
     while (next(&pair)) {
         words_of(&pair, &a, &b);
         pair.left.report->pages +=
-            iova_kernels()->count_combined[operation](a.body, b.body, a.nwords) +
-            iova_popcount64(operate(operation, a.tail, b.tail));
+            iova_kernels()->count_combined(operation, a.body, b.body, a.nwords) +
+            iova_kernels()->count_combined(operation, (const uint8_t *)&a.tail,
+                                           (const uint8_t *)&b.tail, 1);
     }
     return end(&pair);
 }
@@ -194,7 +141,7 @@ int iova_bitmap_equal(struct iova_bitmap *a, struct iova_bitmap *b,
 
     begin(&pair, a, b, IOVA_WALK_READ_ALL, report);
     while (equal && next(&pair)) {
-        equal = iova_bits_equal(pair.a, pair.b, 0, pair.nbits);
+        equal = iova_bits_equal(pair.a, pair.b, pair.nbits);
     }
     int rc = end(&pair);
     return rc < 0 ? rc : equal;
@@ -210,7 +157,7 @@ static int add_combined(struct iova_runs *runs, const struct pair *pair,
     int rc = 0;
 
     while (rc == 0 && iova_chunk_cut(&rest, 8 * BLOCK_BYTES, &part)) {
-        memcpy(block, part.bytes, (size_t)((part.nbits + 7) >> 3));
+        iova_bits_copy(block, part.bytes, part.nbits);
         combine(operation, block, pair->b + (part.bytes - pair->a), part.nbits);
         part.bytes = block;
         rc = iova_runs_add(runs, &part);

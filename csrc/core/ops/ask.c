@@ -137,16 +137,28 @@ int iova_bitmap_find(struct iova_bitmap *bitmap, uint64_t iova, uint64_t length,
     return rc < 0 ? rc : any;
 }
 
-/* Adds the addresses of the pages that a part of a word marks: 0 or -ENOMEM. */
-static int add_part(struct iova_rows *rows, const struct iova_bitmap_geometry *geometry,
-                    uint64_t word, uint64_t position)
+/* Adds the addresses of the dirty pages of some words: 0 or -ENOMEM. */
+static int add_words(struct iova_rows *rows, const struct iova_bitmap_geometry *geometry,
+                     const uint8_t *words, size_t nwords, uint64_t position)
 {
-    if (!iova_rows_reserve(rows, 64)) {
-        return -ENOMEM;
-    }
-    for (; word != 0; word &= word - 1) {
-        rows->items[rows->count++] =
-            iova_geometry_address(geometry, position + iova_lowest_bit(word));
+    enum { BLOCK = 512 };
+    const uint64_t base = geometry->iova; /* copies, which no item can change */
+    const unsigned pgshift = geometry->pgshift;
+
+    while (nwords > 0) {
+        size_t n = nwords < BLOCK ? nwords : BLOCK;
+        if (!iova_rows_reserve(rows, 64 * n + IOVA_EDGE_SLACK)) {
+            return -ENOMEM;
+        }
+        uint64_t *items = rows->items + rows->count;
+        size_t more = iova_kernels()->positions(words, n, position, NULL, items);
+        for (size_t i = 0; i < more; i++) {
+            items[i] = base + (items[i] << pgshift);
+        }
+        rows->count += more;
+        words += 8 * n;
+        nwords -= n;
+        position += 64 * n;
     }
     return 0;
 }
@@ -154,33 +166,19 @@ static int add_part(struct iova_rows *rows, const struct iova_bitmap_geometry *g
 static int add_pages(struct iova_rows *rows, const struct iova_bitmap_geometry *geometry,
                      const struct iova_chunk *chunk)
 {
-    enum { BLOCK = 512 };
-    uint64_t position = chunk->first_bit;
-
     if (chunk->hole) {
         return 0;
     }
-    struct iova_words words = words_of(chunk);
-    if (add_part(rows, geometry, words.head, position) < 0) {
-        return -ENOMEM;
-    }
-    position += words.head_bits;
-    while (words.nwords > 0) {
-        size_t n = words.nwords < BLOCK ? words.nwords : BLOCK;
-        if (!iova_rows_reserve(rows, 64 * n + IOVA_EDGE_SLACK)) {
-            return -ENOMEM;
-        }
-        uint64_t *items = rows->items + rows->count;
-        size_t more = iova_kernels()->ones(words.body, n, position, items);
-        for (size_t i = 0; i < more; i++) {
-            items[i] = iova_geometry_address(geometry, items[i]);
-        }
-        rows->count += more;
-        words.body += 8 * n;
-        words.nwords -= n;
-        position += 64 * n;
-    }
-    return add_part(rows, geometry, words.tail, position);
+    const struct iova_words words = words_of(chunk);
+    const uint64_t head = iova_bits_in_memory(words.head);
+    const uint64_t tail = iova_bits_in_memory(words.tail);
+    const uint64_t body = chunk->first_bit + words.head_bits;
+    int rc = add_words(rows, geometry, (const uint8_t *)&head, head != 0, chunk->first_bit);
+
+    rc = rc < 0 ? rc : add_words(rows, geometry, words.body, words.nwords, body);
+    return rc < 0 ? rc
+                  : add_words(rows, geometry, (const uint8_t *)&tail, tail != 0,
+                              body + 64 * (uint64_t)words.nwords);
 }
 
 int iova_bitmap_pages(struct iova_bitmap *bitmap, uint64_t iova, uint64_t length, unsigned flags,
@@ -207,18 +205,14 @@ int iova_bitmap_pages(struct iova_bitmap *bitmap, uint64_t iova, uint64_t length
     return 0;
 }
 
-/* First bit of a bin: bin * nbits / nbins, without overflow. */
-static uint64_t bin_start(uint64_t nbits, uint64_t nbins, uint64_t bin)
-{
-    return bin * (nbits / nbins) + iova_muldiv64(bin, nbits % nbins, nbins);
-}
-
 int iova_bitmap_histogram(struct iova_bitmap *bitmap, uint64_t nbins, uint64_t *bins,
                           struct iova_bitmap_report *report)
 {
-    const uint64_t nbits = bitmap->geometry.nbits;
+    const struct iova_bitmap_geometry *geometry = &bitmap->geometry;
+    const uint64_t nbits = geometry->nbits;
     uint64_t bin = 0;
-    uint64_t bin_end = bin_start(nbits, nbins, 1);
+    uint64_t bin_end = nbits / nbins;
+    uint64_t carried = nbits % nbins; /* what the division left over, in bits times nbins */
     struct iova_walk walk;
 
     memset(bins, 0, (size_t)nbins * sizeof(*bins));
@@ -228,11 +222,18 @@ int iova_bitmap_histogram(struct iova_bitmap *bitmap, uint64_t nbins, uint64_t *
         const uint64_t end = part.first_bit + part.nbits;
         while (part.first_bit < end) {
             if (iova_poll_before(&walk.poll, IOVA_POLL_ITEM) < 0) {
-                iova_walk_break(&walk, walk.chunk.first_bit, -EINTR);
+                iova_walk_break(&walk, iova_geometry_address(geometry, walk.chunk.first_bit),
+                                -EINTR);
                 break;
             }
             if (bin_end <= part.first_bit) {
-                bin_end = bin_start(nbits, nbins, ++bin + 1);
+                bin++;
+                bin_end += nbits / nbins;
+                carried += nbits % nbins;
+                if (carried >= nbins) {
+                    carried -= nbins;
+                    bin_end++;
+                }
                 continue;
             }
             part.nbits = (bin_end < end ? bin_end : end) - part.first_bit;

@@ -70,18 +70,19 @@ static int apply(const struct iova_batch *batch, struct iova_walk *walk, bool co
 
 /* ---- rows as they come ---- */
 
-/* Some rows: what is simple by the loops, and the rest through the walk. */
+/* Rows from i to before `to`: if `quick`, what is simple by the loops; the rest through the walk.
+ */
 static void do_some_rows(const struct iova_batch *batch, struct iova_walk *walk, uint64_t i,
-                         uint64_t to)
+                         uint64_t to, bool quick)
 {
-    const struct iova_batch_loops *loops = iova_batch_loops();
+    const bool counts = (batch->flags & IOVA_BITMAP_COUNT) != 0;
     struct iova_span row;
 
     for (; i < to && walk->rc == 0; i++) {
-        i = loops->mark(batch, i, to);
+        i = quick && !counts ? iova_batch_loops()->mark(batch, i, to) : i;
         if (i < to && resolve(batch, i, &row) > 0) {
-            iova_walk_to(walk, row.first_bit, row.last_bit, batch->bitmap->geometry.nbits - 1);
-            apply(batch, walk, false);
+            iova_walk_to(walk, row.first_bit, row.last_bit);
+            apply(batch, walk, counts);
         }
     }
 }
@@ -101,7 +102,7 @@ static void break_anywhere(const struct iova_batch *batch, struct iova_walk *wal
     }
     if (any) {
         walk->span = reach;
-        iova_walk_break(walk, 0, -EINTR);
+        iova_walk_break(walk, reach.iova, -EINTR);
     }
 }
 
@@ -109,9 +110,6 @@ static void break_anywhere(const struct iova_batch *batch, struct iova_walk *wal
 static void do_in_order(const struct iova_batch *batch, struct iova_walk *walk)
 {
     const bool simple = batch->bitmap->pin == &iova_pin_none;
-    const bool counts = (batch->flags & IOVA_BITMAP_COUNT) != 0;
-    const uint64_t last_bit = walk->span.last_bit;
-    struct iova_span row;
 
     if (simple && batch->count != 0) { /* the one window for all rows; it cannot fail */
         iova_window_take(batch->bitmap, &walk->own, 0, batch->bitmap->geometry.nbytes, UINT64_MAX,
@@ -121,15 +119,8 @@ static void do_in_order(const struct iova_batch *batch, struct iova_walk *walk)
         const uint64_t to = batch->count - i < STEP ? batch->count : i + STEP;
         if (iova_poll_before(&walk->poll, (to - i) * IOVA_POLL_ITEM) < 0) {
             iova_walk_fail(walk, -EINTR);
-        } else if (simple && !counts) {
-            do_some_rows(batch, walk, i, to);
         } else {
-            for (uint64_t k = i; k < to && walk->rc == 0; k++) {
-                if (resolve(batch, k, &row) > 0) {
-                    iova_walk_to(walk, row.first_bit, row.last_bit, last_bit);
-                    apply(batch, walk, counts);
-                }
-            }
+            do_some_rows(batch, walk, i, to, simple);
         }
     }
     if (simple && walk->rc == -EINTR) {
@@ -187,7 +178,7 @@ static void do_sorted(const struct iova_batch *batch, struct iova_walk *walk)
             joined.last = rows[i].last > joined.last ? rows[i].last : joined.last;
             i++;
         }
-        iova_walk_to(walk, joined.first, joined.last, walk->span.last_bit);
+        iova_walk_to(walk, joined.first, joined.last);
         rc = apply(batch, walk, true);
     }
     free(rows);

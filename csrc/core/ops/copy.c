@@ -15,7 +15,7 @@ int iova_bitmap_read(struct iova_bitmap *bitmap, uint8_t *bytes, struct iova_bit
         if (chunk->hole) {
             memset(to, 0, (size_t)((chunk->nbits + 7) >> 3));
         } else {
-            iova_bits_copy(to, chunk->bytes, 0, chunk->nbits);
+            iova_bits_copy(to, chunk->bytes, chunk->nbits);
         }
     }
     return iova_walk_end(&walk);

@@ -112,7 +112,8 @@ static int harvest_piece(struct harvest *harvest, const struct iova_chunk *piece
     int rc = iova_runs_add(runs, &copy);
     if (runs->dropped != 0) {
         put_back(taken, piece, runs->first_dropped);
-        iova_walk_break(&harvest->walk, runs->first_dropped, -ENOSPC);
+        iova_walk_break(&harvest->walk, iova_geometry_address(runs->geometry, runs->first_dropped),
+                        -ENOSPC);
         runs->dropped = 0;
         runs->carry = 0; /* no run is open */
         harvest->full = true;
@@ -175,8 +176,8 @@ int iova_bitmap_read_and_clear(struct iova_bitmap *bitmap, uint64_t iova, uint64
     return rc;
 }
 
-/* Moves a piece: what was not marked in the other bitmap stays here. */
-static int move_piece(struct iova_walk *from, struct iova_walk *to, const struct iova_chunk *piece)
+/* Moves a piece: what was not marked in the other bitmap stays here, and ends the walk. */
+static void move_piece(struct iova_walk *from, struct iova_walk *to, const struct iova_chunk *piece)
 {
     const struct iova_bitmap_geometry *geometry = &from->bitmap->geometry;
     const struct iova_span whole = iova_geometry_whole(geometry);
@@ -187,11 +188,11 @@ static int move_piece(struct iova_walk *from, struct iova_walk *to, const struct
     take(taken, piece);
     copy.bytes = taken;
     iova_block_decode(&block, geometry, &whole, &copy);
-    int rc = iova_mark_rows(to, block.items, block.count);
-    if (rc < 0) {
-        put_back(taken, piece, iova_geometry_bit(geometry, to->report->iova));
+    if (iova_mark_rows(to, block.items, block.count) < 0) { /* a page that is not whole there */
+        uint64_t bit = iova_geometry_bit(geometry, to->report->iova);
+        put_back(taken, piece, bit);
+        iova_walk_break(from, iova_geometry_address(geometry, bit), to->rc);
     }
-    return rc;
 }
 
 int iova_bitmap_move_into(struct iova_bitmap *bitmap, uint64_t iova, uint64_t length,
@@ -203,18 +204,16 @@ int iova_bitmap_move_into(struct iova_bitmap *bitmap, uint64_t iova, uint64_t le
     struct iova_walk from, to;
     struct iova_chunk piece;
 
-    iova_walk_begin(&to, into, IOVA_WALK_ROWS, NULL, report);
-    iova_walk_begin(&from, bitmap, IOVA_WALK_WRITE, &request, NULL);
+    iova_walk_begin(&to, into, IOVA_WALK_ROWS, NULL, NULL);
+    iova_walk_begin(&from, bitmap, IOVA_WALK_WRITE, &request, report);
     while (iova_walk_next(&from)) {
         while (from.rc == 0 && iova_runs_next_piece(&from.chunk, &piece)) {
-            iova_walk_fail(&from, piece.hole ? 0 : move_piece(&from, &to, &piece));
+            if (!piece.hole) {
+                move_piece(&from, &to, &piece);
+            }
         }
     }
-    if (to.report->length != 0) { /* the page that is not whole in `into` is still here */
-        iova_walk_break(&from, iova_geometry_bit(&bitmap->geometry, to.report->iova), from.rc);
-    }
-    to.report->iova = from.unread.iova;
-    to.report->length = from.unread.length;
+    from.report->pages = to.report->pages;
     iova_walk_end(&to);
     return iova_walk_end(&from);
 }

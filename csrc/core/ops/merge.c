@@ -12,17 +12,18 @@ int iova_mark_rows(struct iova_walk *walk, const uint64_t *items, size_t count)
     const struct iova_bitmap_geometry *geometry = &walk->bitmap->geometry;
 
     for (size_t i = 0; i < count && walk->rc == 0; i += 2) {
-        int some = iova_geometry_resolve(geometry, items[i], items[i + 1], 0, &walk->span);
-        if (some < 0) {
-            walk->report->iova = items[i];
-            walk->report->length = items[i + 1];
-            iova_walk_fail(walk, some);
-        } else if (some > 0) {
-            iova_walk_to(walk, walk->span.first_bit, walk->span.last_bit, geometry->nbits - 1);
+        struct iova_span row;
+        int some = iova_geometry_resolve(geometry, items[i], items[i + 1], 0, &row);
+        if (some > 0) {
+            iova_walk_to(walk, row.first_bit, row.last_bit);
         }
+        iova_walk_fail(walk, some);
         while (iova_walk_next(walk)) {
             const struct iova_chunk *chunk = &walk->chunk;
             walk->report->pages += iova_bits_test_and_set(chunk->bytes, chunk->skip, chunk->nbits);
+        }
+        if (walk->rc < 0) { /* a page here may begin before the row */
+            walk->report->iova = max64(walk->report->iova, items[i]);
         }
     }
     return walk->rc;
@@ -34,28 +35,23 @@ int iova_bitmap_merge(struct iova_bitmap *bitmap, struct iova_bitmap *other, uns
     const struct iova_request request = {bitmap->geometry.iova, bitmap->geometry.length,
                                          flags | IOVA_BITMAP_CLIP,
                                          IOVA_BITMAP_CLIP | IOVA_BITMAP_EXCLUSIVE};
-    struct iova_bitmap_report unread;
     struct iova_walk from, to;
     struct iova_chunk piece;
 
-    report = report != NULL ? report : &unread;
-    iova_walk_begin(&to, bitmap, IOVA_WALK_ROWS, NULL, report);
-    iova_walk_begin(&from, other, IOVA_WALK_READ, &request, NULL);
+    iova_walk_begin(&to, bitmap, IOVA_WALK_ROWS, NULL, NULL);
+    iova_walk_begin(&from, other, IOVA_WALK_READ, &request, report);
     while (iova_walk_next(&from)) {
         while (from.rc == 0 && iova_runs_next_piece(&from.chunk, &piece)) {
             struct iova_block block;
             if (!piece.hole) {
                 iova_block_decode(&block, &other->geometry, &from.span, &piece);
-                iova_walk_fail(&from, iova_mark_rows(&to, block.items, block.count));
+                if (iova_mark_rows(&to, block.items, block.count) < 0) {
+                    iova_walk_break(&from, to.report->iova, to.rc);
+                }
             }
         }
     }
-    if (report->length != 0) { /* in the middle of one run: of all that was to come */
-        report->length = from.span.last - report->iova + 1;
-    } else if (from.unread.length != 0) {
-        report->iova = from.unread.iova;
-        report->length = from.unread.length;
-    }
+    from.report->pages = to.report->pages;
     iova_walk_end(&to);
     return iova_walk_end(&from);
 }

@@ -95,7 +95,7 @@ static int add_words(struct iova_runs *runs, const uint8_t *words, size_t nwords
             }
             uint64_t edges[64 * SMALL_BLOCK + IOVA_EDGE_SLACK];
             uint64_t *out = listed ? edges : rows->items + rows->count;
-            size_t count = kernels->edges(words, n, position, &runs->carry, out);
+            size_t count = kernels->positions(words, n, position, &runs->carry, out);
             if (listed) {
                 append(runs, edges, count);
             } else {

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "core/bitmap/bitmap.h"
 #include "core/sources/range_set.h"
 #include "core/sources/write_protect.h"
 
@@ -44,16 +45,6 @@ struct collect {
     bool scanning;             /* all that was kept is marked */
     uint64_t answered_to;      /* the first address of `covered` that has no answer yet */
 };
-
-static uint64_t min_u64(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
-static uint64_t max_u64(uint64_t a, uint64_t b)
-{
-    return a > b ? a : b;
-}
 
 static uint64_t last_iova(const struct iova_write_tracker *tracker)
 {
@@ -205,11 +196,11 @@ static bool keep_outside(struct iova_range_set *kept, struct iova_range covered,
                          struct iova_range *range)
 {
     if (range->first < covered.first) {
-        iova_range_set_add(kept, range->first, min_u64(range->last, covered.first - 1));
+        iova_range_set_add(kept, range->first, min64(range->last, covered.first - 1));
         range->first = covered.first;
     }
     if (range->last > covered.last) {
-        iova_range_set_add(kept, max_u64(range->first, covered.last + 1), range->last);
+        iova_range_set_add(kept, max64(range->first, covered.last + 1), range->last);
         range->last = covered.last;
     }
     return range->first <= range->last;
@@ -235,7 +226,7 @@ static int mark_batch(struct collect *collect)
             if (rc == 0) {
                 continue;
             }
-            range.first = max_u64(range.first, done.iova);
+            range.first = max64(range.first, done.iova);
             collect->answered_to = collect->scanning ? range.first : collect->covered.first;
         }
         iova_range_set_add(&tracker->kept, range.first, range.last);
@@ -265,7 +256,7 @@ static int next_batch(struct collect *collect, const struct iova_write_tracker_h
     }
     if (collect->todo.start < collect->todo.end) {
         collect->answered_to =
-            max_u64(collect->covered.first, range_of(tracker, collect->todo).first);
+            max64(collect->covered.first, range_of(tracker, collect->todo).first);
     }
     return rc;
 }
@@ -281,8 +272,8 @@ int iova_write_tracker_collect(struct iova_write_tracker *tracker, struct iova_b
         .tracker = tracker,
         .bitmap = bitmap,
         .report = report != NULL ? report : &unread,
-        .covered.first = max_u64(tracker->iova, geometry->iova),
-        .covered.last = min_u64(last_iova(tracker), geometry->last),
+        .covered.first = max64(tracker->iova, geometry->iova),
+        .covered.last = min64(last_iova(tracker), geometry->last),
     };
     int rc = 0;
 

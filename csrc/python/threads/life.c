@@ -6,6 +6,8 @@
  * so those who wait are never waited for, and two threads that free each other's bitmaps from
  * callbacks go on.
  */
+#include <errno.h>
+
 #include "python/threads/threads.h"
 
 _Thread_local unsigned ib_depth;
@@ -39,7 +41,15 @@ struct ib_bitmap *ib_bitmap_make(PyTypeObject *type, struct ib_state *state,
     int rc =
         iova_bitmap_alloc(geometry->iova, geometry->length, geometry->page_size,
                           ib_memory_bytes(memory), ib_memory_size(memory), &options, &self->engine);
-    if (rc < 0) { /* the geometry and the size were checked */
+    if (rc == -EINVAL) { /* the geometry and the size were checked */
+        char text[96];
+        PyOS_snprintf(text, sizeof(text), "data of 0x%llx bytes at 0x%llx does not end below 2**%u",
+                      (unsigned long long)ib_memory_size(memory),
+                      (unsigned long long)(uintptr_t)ib_memory_bytes(memory),
+                      (unsigned)(8 * sizeof(void *)));
+        PyErr_SetString(PyExc_ValueError, text);
+        Py_CLEAR(self);
+    } else if (rc < 0) {
         PyErr_NoMemory();
         Py_CLEAR(self);
     }

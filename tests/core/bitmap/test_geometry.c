@@ -95,6 +95,10 @@ static void test_alloc_errors(void)
     }
     CHECK_EQ(alloc(0, 1, 1, data, 0), -ENOSPC);
     CHECK_EQ(alloc(0, UINT64_MAX, 1, data, (1ull << 61) - 1), -ENOSPC);
+    uint8_t *const last = (uint8_t *)(UINTPTR_MAX - 7); /* eight bytes before the end of memory */
+    CHECK_EQ(alloc(0, 8 * 4096, 4096, last, 7), 0);
+    CHECK_EQ(alloc(0, 8 * 4096, 4096, last, 8), -EINVAL);
+    CHECK_EQ(alloc(0, 8 * 4096, 4096, last, UINT64_MAX), -EINVAL);
     for (size_t i = 0; i < sizeof(data); i++) {
         CHECK_EQ(data[i], 0xa5);
     }

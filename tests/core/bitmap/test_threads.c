@@ -184,6 +184,27 @@ static void harvest(struct worker *w)
     }
 }
 
+/* Questions and copies that read this memory beside a bitmap of their own. */
+static void ask_of_two(struct worker *w)
+{
+    static uint8_t bytes[NBYTES + 8], mask[NPAGES];
+    struct iova_bitmap_ranges ranges = {0};
+    struct iova_bitmap *own = make(bytes + 5, 2);
+    uint64_t counts[3];
+
+    CHECK_EQ(iova_bitmap_read(w->bitmap, bytes + 5, NULL), 0);
+    CHECK_EQ(iova_bitmap_to_mask(w->bitmap, mask, NULL), 0);
+    CHECK(iova_bitmap_equal(own, w->bitmap, NULL) >= 0, "equal");
+    CHECK_EQ(iova_bitmap_count_both(own, w->bitmap, counts, NULL), 0);
+    CHECK_EQ(iova_bitmap_count_combined(own, w->bitmap, IOVA_BITMAP_SUB, NULL), 0);
+    CHECK_EQ(iova_bitmap_ranges_combined(w->bitmap, own, IOVA_BITMAP_XOR, &ranges, NULL), 0);
+    check_rows(&ranges);
+    iova_bitmap_rows_free(ranges.rows);
+    CHECK_EQ(iova_bitmap_combine(own, w->bitmap, IOVA_BITMAP_OR, NULL), 0);
+    CHECK_EQ(iova_bitmap_merge(own, w->bitmap, 0, NULL), 0);
+    iova_bitmap_free(own);
+}
+
 static void ask(struct worker *w)
 {
     struct iova_bitmap_report report;
@@ -204,6 +225,7 @@ static void ask(struct worker *w)
         CHECK_EQ(iova_bitmap_histogram(w->bitmap, 7, bins, &report), 0);
         CHECK(iova_bitmap_find(w->bitmap, BASE, LENGTH, flags, &found, &report) >= 0, "find");
         CHECK_EQ(iova_bitmap_count_ranges(w->bitmap, BASE, LENGTH, flags, &report), 0);
+        ask_of_two(w);
         check_valid(w->bitmap, false);
     } while (atomic_load(&working) != 0);
 }
@@ -348,6 +370,44 @@ static void test_one_bitmap_for_all(void)
     iova_bitmap_free(shared);
 }
 
+static void *mark_and_clear(void *opaque)
+{
+    while (atomic_load(&working) != 0) {
+        CHECK_EQ(iova_bitmap_set(opaque, 0, PAGE, 0, NULL), 0);
+        CHECK_EQ(iova_bitmap_clear(opaque, 0, PAGE, 0, NULL), 0);
+    }
+    return NULL;
+}
+
+/* A long walk looks at some bytes to see whether it meets zeros, also at one that changes. */
+static void test_a_long_walk(void)
+{
+    enum { LONG = 18 << 20, MARKED = 16 << 20 }; /* bytes; the one that is looked at */
+    uint8_t *bytes = calloc(1, LONG);
+    struct iova_bitmap *all = NULL, *marked = NULL;
+    struct iova_bitmap_report report;
+    pthread_t thread;
+
+    if (bytes == NULL) {
+        check_skip("no memory");
+    }
+    CHECK_EQ(iova_bitmap_alloc(0, 8 * (uint64_t)LONG, 1, bytes, LONG, NULL, &all), 0);
+    CHECK_EQ(iova_bitmap_alloc(0, 8 * PAGE, PAGE, bytes + MARKED, 1, NULL, &marked), 0);
+    atomic_store(&working, 1);
+    if (pthread_create(&thread, NULL, mark_and_clear, marked) != 0) {
+        check_skip("no threads");
+    }
+    for (unsigned i = 0; i < 20; i++) {
+        CHECK_EQ(iova_bitmap_count(all, 0, 8 * (uint64_t)LONG, 0, &report), 0);
+        CHECK(report.pages <= 1, "%" PRIu64 " pages", report.pages);
+    }
+    atomic_store(&working, 0);
+    pthread_join(thread, NULL);
+    iova_bitmap_free(marked);
+    iova_bitmap_free(all);
+    free(bytes);
+}
+
 int main(void)
 {
     const char *wanted = getenv("IOVABITMAP_MARKS");
@@ -361,6 +421,7 @@ int main(void)
     test_no_mark_is_lost();
     test_each_mark_is_harvested_once();
     test_one_bitmap_for_all();
+    test_a_long_walk();
     for (unsigned i = 0; i < 16; i++) {
         CHECK_EQ(all[i < 3 ? i : i + NBYTES], 0); /* beside the bitmap */
     }

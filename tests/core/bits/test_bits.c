@@ -99,7 +99,7 @@ static void test_write_ops(const uint8_t *before, struct place at)
 
 static void test_copy_ops(const uint8_t *before, struct place at)
 {
-    const uint64_t used = (at.skip + at.nbits + 7) / 8;
+    const uint64_t used = (at.nbits + 7) / 8;
     alignas(16) uint8_t got[ROOM];
     uint8_t copy[ROOM];
     unsigned to = (unsigned)(check_random(&seed) >> 20) % 16;
@@ -108,26 +108,23 @@ static void test_copy_ops(const uint8_t *before, struct place at)
     memset(copy, GUARD, ROOM);
     memset(copy + to, 0, used);
     for (uint64_t i = 0; i < at.nbits; i++) {
-        put_bit(copy + to, at.skip + i, bit_at(before + at.offset, at.skip + i));
+        put_bit(copy + to, i, bit_at(before + at.offset, i));
     }
-    iova_bits_copy(got + to, before + at.offset, at.skip, at.nbits);
+    iova_bits_copy(got + to, before + at.offset, at.nbits);
     CHECK_AT(memcmp(got, copy, ROOM) == 0, at);
 
     /* Equal runs, whatever lies beside them; then one bit that differs, first, last or between. */
     memcpy(got + to, before + at.offset, used);
-    for (unsigned n = 0; n < at.skip; n++) {
+    for (uint64_t n = at.nbits; n < used * 8; n++) {
         put_bit(got + to, n, !bit_at(got + to, n));
     }
-    for (uint64_t n = at.skip + at.nbits; n < used * 8; n++) {
-        put_bit(got + to, n, !bit_at(got + to, n));
-    }
-    CHECK_AT(iova_bits_equal(got + to, before + at.offset, at.skip, at.nbits), at);
+    CHECK_AT(iova_bits_equal(got + to, before + at.offset, at.nbits), at);
     const uint64_t other[] = {0, at.nbits - 1, check_random(&seed) % at.nbits};
     for (int i = 0; i < 3; i++) {
-        uint64_t n = at.skip + other[i];
+        const uint64_t n = other[i];
         put_bit(got + to, n, !bit_at(got + to, n));
-        CHECK_AT(!iova_bits_equal(got + to, before + at.offset, at.skip, at.nbits), at);
-        CHECK_AT(!iova_bits_equal(before + at.offset, got + to, at.skip, at.nbits), at);
+        CHECK_AT(!iova_bits_equal(got + to, before + at.offset, at.nbits), at);
+        CHECK_AT(!iova_bits_equal(before + at.offset, got + to, at.nbits), at);
         put_bit(got + to, n, !bit_at(got + to, n));
     }
 }
@@ -139,7 +136,9 @@ static void test_place(unsigned offset, unsigned skip, uint64_t nbits, unsigned 
 
     fill(before, ROOM, kind);
     test_write_ops(before, at);
-    test_copy_ops(before, at);
+    if (skip == 0) {
+        test_copy_ops(before, at);
+    }
 }
 
 /* A run at the very end, or the very start, of what may be accessed at all. */
@@ -163,9 +162,9 @@ static void test_edges_of_memory(void)
                 iova_bits_clear(a, skip, nbits);
                 CHECK_EQ(count_ones(a, 0, used * 8), 0);
                 iova_bits_set(a, skip, nbits);
-                iova_bits_copy(b, a, skip, nbits);
+                iova_bits_copy(b, a, 8 * used);
                 CHECK(memcmp(a, b, used) == 0, "skip %u nbits %" PRIu64, skip, nbits);
-                CHECK(iova_bits_equal(a, b, skip, nbits), "skip %u nbits %" PRIu64, skip, nbits);
+                CHECK(iova_bits_equal(a, b, skip + nbits), "skip %u nbits %" PRIu64, skip, nbits);
             }
         }
     }

@@ -158,7 +158,7 @@ static void check_reading(const struct iova_kernels *kernels, const uint8_t *wor
     size_t n = expect_edges(words, nwords, position, &carry);
     uint64_t *numbers = room(n);
     uint64_t got = before;
-    check_room("edges", numbers, n, kernels->edges(words, nwords, position, &got, numbers));
+    check_room("edges", numbers, n, kernels->positions(words, nwords, position, &got, numbers));
     CHECK(got == carry, "%s: carry %" PRIu64 " behind %zu words", kernels->name, got, nwords);
 
     got = before;
@@ -167,7 +167,7 @@ static void check_reading(const struct iova_kernels *kernels, const uint8_t *wor
 
     n = expect_ones(words, nwords, position);
     numbers = room(n);
-    check_room("ones", numbers, n, kernels->ones(words, nwords, position, numbers));
+    check_room("ones", numbers, n, kernels->positions(words, nwords, position, NULL, numbers));
     CHECK_EQ(kernels->count(words, nwords), n);
 
     for (unsigned one = 0; one < 2; one++) {
@@ -194,18 +194,36 @@ static unsigned combined(unsigned operation, unsigned a, unsigned b)
     }
 }
 
+/* The bits of a OP b in the place of a, and nothing written beside them. */
+static void check_combine(const struct iova_kernels *kernels, const uint8_t *a, const uint8_t *b,
+                          size_t nwords, unsigned operation)
+{
+    static uint8_t all[8 * MOST_WORDS + 2 * GUARDS];
+    uint8_t *const to = all + GUARDS - below(8);
+
+    memset(all, 0xa5, sizeof(all));
+    memcpy(to, a, 8 * nwords);
+    kernels->combine(operation, to, b, nwords);
+    for (uint64_t bit = 0; bit < 64 * (uint64_t)nwords; bit++) {
+        CHECK(bit_of(to, bit) == combined(operation, bit_of(a, bit), bit_of(b, bit)),
+              "%s: bit %" PRIu64 " of %zu words", kernels->name, bit, nwords);
+    }
+    CHECK(to[-1] == 0xa5 && to[8 * nwords] == 0xa5, "%s: beside %zu words", kernels->name, nwords);
+}
+
 static void check_two(const struct iova_kernels *kernels, const uint8_t *a, const uint8_t *b,
                       size_t nwords)
 {
     uint64_t counts[3] = {1000, 2000, 3000};
     uint64_t want[3] = {1000, 2000, 3000};
 
-    for (unsigned operation = 0; operation < IOVA_NCOMBINE; operation++) {
+    for (unsigned operation = 0; operation <= IOVA_BITMAP_SUB; operation++) {
         uint64_t ones = 0;
         for (uint64_t bit = 0; bit < 64 * (uint64_t)nwords; bit++) {
             ones += combined(operation, bit_of(a, bit), bit_of(b, bit));
         }
-        CHECK_EQ(kernels->count_combined[operation](a, b, nwords), ones);
+        CHECK_EQ(kernels->count_combined(operation, a, b, nwords), ones);
+        check_combine(kernels, a, b, nwords, operation);
     }
     kernels->count_both(a, b, nwords, counts);
     for (uint64_t bit = 0; bit < 64 * (uint64_t)nwords; bit++) {

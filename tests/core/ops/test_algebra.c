@@ -295,6 +295,28 @@ static void test_move_beyond_the_other(void)
     finish(&right);
 }
 
+/* The same of known pages: the run that the other bitmap covers in part stays here whole, the run
+ * before it is there, and the report says both. */
+static void test_move_of_a_run_in_part(void)
+{
+    uint8_t bytes[2] = {0x60, 0x1f}, other[2] = {0x02, 0}; /* pages 5 and 6, 8 to 12; the first */
+    struct iova_bitmap *a = NULL, *b = NULL;
+    struct iova_bitmap_report report = {9, 9, 9};
+
+    CHECK_EQ(iova_bitmap_alloc(BASE, 16, 1, bytes, 2, NULL, &a), 0);
+    CHECK_EQ(iova_bitmap_alloc(BASE + 4, 7, 1, other, 2, NULL, &b), 0); /* pages 4 to 10 */
+    CHECK_EQ(iova_bitmap_move_into(a, BASE, 17, 0, b, &report), -ERANGE);
+    CHECK(report.length == 0 && bytes[0] == 0x60, "not inside, but something was done");
+    CHECK_EQ(iova_bitmap_move_into(a, BASE, 16, 0, b, &report), -ERANGE);
+    CHECK_EQ(report.iova, BASE + 8);
+    CHECK_EQ(report.length, 8);
+    CHECK_EQ(report.pages, 1); /* page 5 was dirty there */
+    CHECK(bytes[0] == 0 && bytes[1] == 0x1f, "%02x %02x here", bytes[0], bytes[1]);
+    CHECK(other[0] == 0x06 && other[1] == 0, "%02x %02x there", other[0], other[1]);
+    iova_bitmap_free(a);
+    iova_bitmap_free(b);
+}
+
 /* The smallest bitmap there is. */
 static void test_one_page(void)
 {
@@ -316,6 +338,7 @@ static void test_one_page(void)
 int main(void)
 {
     test_one_page();
+    test_move_of_a_run_in_part();
     host = iova_bitmap_host_page_size();
     if (host != 4096) {
         check_skip("made for host pages of 4096 bytes");
