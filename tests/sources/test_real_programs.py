@@ -45,8 +45,7 @@ def standing_still(pids):
         os.kill(pid, signal.SIGSTOP)
     try:
         for pid in pids:
-            # A child that has ended stays a zombie as long as its parent stands still.
-            while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "TZ":
+            while "T" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]:
                 os.sched_yield()
         yield
     finally:
