@@ -60,10 +60,7 @@ _load = loader(
 
 
 def __getattr__(name: str) -> Any:
-    found = _load(name)
-    if name == "IOVABitmap" and "hypothesis" in sys.modules:  # it was imported without the engine
-        import_module(".testing.hypothesis_plugin", __name__).register_bitmaps()
-    return found
+    return _load(name)
 
 
 def __dir__() -> list[str]:

@@ -355,7 +355,7 @@ def test_an_unknown_subcommand(command):
 
 def test_ctrl_c(command, log, tmp_path, monkeypatch):
     """Where it comes in the middle of reading and writing: status 130, and no half file."""
-    from iovabitmap.logs._epochs import Epochs
+    from iovabitmap.logs.epochs import Epochs
 
     def interrupt(self, i, j):
         yield from ()

@@ -16,7 +16,12 @@ installed = pytest.mark.skipif(
     not all(entry_points(group=group, name="iovabitmap") for group in ("hypothesis", "pytest11")),
     reason="iovabitmap is not installed",
 )
-HEAVY = {"iovabitmap._core", "iovabitmap.strategies", "iovabitmap.model", "iovabitmap.sources"}
+HEAVY = {
+    "iovabitmap._core",
+    "iovabitmap.testing.strategies",
+    "iovabitmap.model",
+    "iovabitmap.sources",
+}
 
 
 def test_the_engine_of_these_tests_is_broken():
@@ -31,7 +36,7 @@ def test_import_hypothesis_does_not_load_the_engine(engine):
         f"""
         import hypothesis, sys
         assert not {HEAVY} & set(sys.modules)
-        assert "iovabitmap._hypothesis" in sys.modules
+        assert "iovabitmap.testing.hypothesis_plugin" in sys.modules
         from hypothesis import strategies as st
         assert isinstance(st.from_type(int).example(), int)
         """,
@@ -65,7 +70,7 @@ def test_from_type_knows_a_bitmap_whoever_loads_it_first(first):
         import sys, warnings
         import iovabitmap as ib
         from hypothesis import strategies as st
-        from iovabitmap._geometry import Geometry
+        from iovabitmap import Geometry
         warnings.simplefilter("ignore")
         assert isinstance(st.from_type(ib.IOVABitmap).example(), ib.IOVABitmap)
         assert isinstance(st.from_type(Geometry).example(), Geometry)
@@ -85,7 +90,7 @@ def test_pytest_with_all_plugins_does_not_load_the_engine(tmp_path, engine):
         "def test_numbers(n):\n"
         "    assert n == n\n"
         "def test_nothing_is_loaded():\n"
-        "    assert 'iovabitmap._pytest_plugin' in sys.modules\n"
+        "    assert 'iovabitmap.testing.pytest_plugin' in sys.modules\n"
         "    assert 'iovabitmap._core' not in sys.modules\n"
         "def test_failing():\n"
         "    assert [1] == [2]\n",
@@ -102,7 +107,8 @@ def test_pytest_with_all_plugins_does_not_load_the_engine(tmp_path, engine):
 
 def test_values_that_lie_about_their_class_do_not_break_a_comparison():
     """pytest asks of every failed comparison of every project whether it is one of bitmaps."""
-    from iovabitmap import IOVABitmap, _pytest_plugin
+    from iovabitmap import IOVABitmap
+    from iovabitmap.testing import pytest_plugin
 
     class Liar:
         @property
@@ -110,4 +116,4 @@ def test_values_that_lie_about_their_class_do_not_break_a_comparison():
             raise RuntimeError("a proxy without its object")
 
     assert IOVABitmap
-    assert _pytest_plugin.pytest_assertrepr_compare("==", Liar(), 1) is None
+    assert pytest_plugin.pytest_assertrepr_compare("==", Liar(), 1) is None
