@@ -3,8 +3,6 @@
 The engine is written in C and works in place on the caller's memory; see `IOVABitmap`.
 """
 
-import sys
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 

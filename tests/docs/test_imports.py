@@ -42,7 +42,6 @@ BESIDE = {
 FOR_USERS = {"model", "testing"}
 # What is loaded late, by a name made when the program runs, and why.
 BY_NAME = {
-    "iovabitmap": "the engine is not loaded before it is used",
     "iovabitmap._base.lazy": "the same, of other names",
     "iovabitmap._base.optional": "packages that only a part of this one needs",
     "iovabitmap.cli": "click and rich may be missing, and that is said",

@@ -59,14 +59,8 @@ def standing_still(pids):
     """Each of these processes is stopped inside, if it has not ended."""
     send(pids, signal.SIGSTOP)
     try:
-<<<<<<< HEAD
         while any(map(runs, pids)):
             os.sched_yield()
-=======
-        for pid in pids:
-            while "T" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]:
-                os.sched_yield()
->>>>>>> house
         yield
     finally:
         send(pids, signal.SIGCONT)
