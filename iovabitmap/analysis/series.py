@@ -7,7 +7,7 @@ from the base of the range. A series holds all runs; each row of a Timeline is d
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -20,9 +20,9 @@ from ..timeline import Memory, Timeline
 from ..timeline import Rows as DirtyRows
 
 if TYPE_CHECKING:
-    from .._core import IOVABitmap
+    from ..timeline.timeline import Source as OfTimeline
 
-Source: TypeAlias = "Series | Timeline | IOVABitmap | Iterable[IOVABitmap | tuple[Any, int, int]]"
+Source: TypeAlias = "Series | OfTimeline"
 Runs: TypeAlias = Rows
 
 NS = 1e9  # nanoseconds in a second

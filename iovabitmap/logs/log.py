@@ -314,6 +314,11 @@ class DirtyLog(Timeline):
         return self._file.meta
 
     @property
+    def title(self) -> str:
+        """What recorded it, or the name of its file."""
+        return self.source or self.path.name
+
+    @property
     def memory(self) -> Memory | None:
         """How much memory was recorded, as the recorder noted it last, else as much as the layout
         maps; None if neither is known."""

@@ -11,7 +11,7 @@ from .._base.optional import need
 from .._base.text import printable, show_bandwidth, show_seconds, unit_of
 from ..analysis import VolumeCurve
 from ..analysis import volume_curve as measured_curve
-from ..timeline import Summary
+from ..timeline import Summary, Timeline
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from .._base.paths import StrPath
     from .._core import IOVABitmap
     from ..analysis import Prediction
-    from ..logs import DirtyLog
     from ..timeline.axis import Floats
+    from ..timeline.timeline import Source
 
 MIB = 1 << 20
 SECONDS = "time (s)"
@@ -29,14 +29,14 @@ BLUE, ORANGE, GREY = "#0072b2", "#e69f00", "0.35"
 
 
 def heatmap(
-    log: DirtyLog | Summary, ax: Axes | None = None, *, rows: int = 256, columns: int = 1000
+    tl: Source | Summary, ax: Axes | None = None, *, rows: int = 256, columns: int = 1000
 ) -> Axes:
     """Which addresses were dirty when: address over time.
 
     Parameters
     ----------
-    log : DirtyLog
-        Or its `summary()`, which is not read again.
+    tl : Timeline, or what `Timeline.of` takes
+        A log, a part of one, bitmaps. Or its `summary()`, which is not read again.
     ax : matplotlib Axes, optional
     rows, columns : int
         About so many rows, at most so many columns. Epochs of a column are averaged.
@@ -53,9 +53,9 @@ def heatmap(
     >>> with DirtyLog.open("run.parquet") as log:        # doctest: +SKIP
     ...     heatmap(log).figure.savefig("run.png")
     """
-    summary = _summary(log, rows, columns)
+    summary = _summary(tl, rows, columns)
     if not summary.addresses:
-        raise ValueError("no page is ever dirty in this log: there is nothing to draw")
+        raise ValueError("no page is ever dirty: there is nothing to draw")
     ax = _axes(ax)
     edges, unit = _time_edges(summary)
     parts = np.arange(len(summary.addresses) + 1)
@@ -68,13 +68,13 @@ def heatmap(
     return ax
 
 
-def rate(log: DirtyLog | Summary, ax: Axes | None = None) -> Axes:
+def rate(tl: Source | Summary, ax: Axes | None = None) -> Axes:
     """The dirty rate over time, in MiB/s: distinct pages of each epoch over its seconds.
 
     Where times are not known, MiB in each epoch. Of more than 1000 epochs neighbours are taken
     together, as the mean of their rates. Arguments are those of `heatmap`.
     """
-    summary = _summary(log, 1, 1000)
+    summary = _summary(tl, 1, 1000)
     ax = _axes(ax)
     edges, unit = _time_edges(summary)
     widths = np.diff(edges)
@@ -88,7 +88,7 @@ def rate(log: DirtyLog | Summary, ax: Axes | None = None) -> Axes:
 
 
 def volume_curve(
-    curve: VolumeCurve | DirtyLog, ax: Axes | None = None, *, bandwidth: float = 0
+    curve: VolumeCurve | Source, ax: Axes | None = None, *, bandwidth: float = 0
 ) -> Axes:
     """D(t): bytes of distinct pages that are written within t seconds, and their spread.
 
@@ -195,7 +195,7 @@ def bitmap(bm: IOVABitmap, ax: Axes | None = None, *, rows: int = 64, columns: i
     return ax
 
 
-def overview(log: DirtyLog, path: StrPath, summary: Summary) -> None:
+def overview(tl: Timeline, path: StrPath, summary: Summary) -> None:
     """Writes a picture to `path`, in the format of its suffix: the map, and the rate below.
 
     An existing file is replaced. Raises what `heatmap` raises, and ValueError for a suffix of no
@@ -210,9 +210,9 @@ def overview(log: DirtyLog, path: StrPath, summary: Summary) -> None:
     where, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     heatmap(summary, where)
     where.set_xlabel("")
-    name = printable(log.source or log.path.name)
+    name = printable(tl.title)
     where.set_title(
-        f"{name}: {len(log)} epochs, pages of {log.page_size} bytes, "
+        f"{name}: {len(tl)} epochs, pages of {tl.page_size} bytes, "
         f"{summary.union_count:,} ever dirty",
         parse_math=False,  # a path may hold dollars
     )
@@ -270,8 +270,8 @@ def _axes(ax: Axes | None) -> Axes:
     return pyplot.subplots(figsize=(9, 5), layout="constrained")[1]
 
 
-def _summary(log: DirtyLog | Summary, rows: int, columns: int) -> Summary:
-    return log if isinstance(log, Summary) else log.summary(rows=rows, columns=columns)
+def _summary(tl: Source | Summary, rows: int, columns: int) -> Summary:
+    return tl if isinstance(tl, Summary) else Timeline.of(tl).summary(rows=rows, columns=columns)
 
 
 def _at_most(cells: Floats, edges: Floats, count: int) -> tuple[Floats, Floats]:

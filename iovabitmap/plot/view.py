@@ -20,13 +20,13 @@ import numpy.typing as npt
 from .._base.interval_arrays import union, union_by_group
 from .._base.optional import need
 from .._base.text import printable, show_bytes
+from ..timeline import Timeline
 from ..timeline.axis import Axis
 
 if TYPE_CHECKING:
     from .._base.paths import StrPath
-    from ..logs import DirtyLog
     from ..timeline import Rows as DirtyRows
-    from ..timeline import Timeline
+    from ..timeline.timeline import Source
 
 MAX_ROWS = 1 << 20  # rows, and epochs
 LINES, COLUMNS = 512, 1024  # the most cells of the image, of two pixels each
@@ -120,15 +120,16 @@ def _times(rows: Rows) -> tuple[Any, Any, str]:
     return numbers, numbers + rows.epochs_each, "epoch"
 
 
-def view(log: DirtyLog, *, max_rows: int = MAX_ROWS) -> View:
-    """A log to pan and zoom in a browser, as one page of HTML, or in a notebook.
+def view(tl: Source, *, max_rows: int = MAX_ROWS) -> View:
+    """A Timeline to pan and zoom in a browser, as one page of HTML, or in a notebook.
 
     Zoom by the wheel or with a box. Each dirty page of each epoch can be seen, and what is under
     the pointer is said in words. Colours are those of `heatmap`.
 
     Parameters
     ----------
-    log : DirtyLog
+    tl : Timeline, or what `Timeline.of` takes
+        A log, a part of one, bitmaps.
     max_rows : int
         Rows that the page holds, and epochs, which bounds its size: some 20 MB by default. Of a
         larger log pages are taken together in blocks, then epochs; the title says so.
@@ -148,14 +149,15 @@ def view(log: DirtyLog, *, max_rows: int = MAX_ROWS) -> View:
     need("bokeh")
     if max_rows < 1:
         raise ValueError(f"max_rows must be 1 or more, not {max_rows}")
-    rows = Rows.of(log, max_rows)
+    tl = Timeline.of(tl)
+    rows = Rows.of(tl, max_rows)
     if not len(rows.first):
-        raise ValueError("no page is ever dirty in this log: there is nothing to draw")
-    block = log.page_size << rows.shift
-    title = f"{printable(log.source or log.path.name)}: {len(log):,} epochs"
+        raise ValueError("no page is ever dirty: there is nothing to draw")
+    block = tl.page_size << rows.shift
+    title = f"{printable(tl.title)}: {len(tl):,} epochs"
     title += f", in blocks of {show_bytes(block)}" if rows.shift else ""
     title += f", {rows.epochs_each} epochs together" if rows.epochs_each > 1 else ""
-    return View(_figure(log, rows, title), title)
+    return View(_figure(tl, rows, title), title)
 
 
 def _sources(rows: Rows, axis: Axis, start: Any, end: Any) -> dict[str, Any]:
@@ -180,15 +182,15 @@ def _sources(rows: Rows, axis: Axis, start: Any, end: Any) -> dict[str, Any]:
     }
 
 
-def _figure(log: DirtyLog, rows: Rows, title: str) -> Any:
+def _figure(tl: Timeline, rows: Rows, title: str) -> Any:
     models, plotting = need("bokeh.models"), need("bokeh.plotting")
     axis = _axis(rows)
     start, end, unit = _times(rows)
     about = {
         "end": float(end.max()),
         "size": axis.size,
-        "iova": str(log.iova),
-        "page_size": str(log.page_size << rows.shift),
+        "iova": str(tl.iova),
+        "page_size": str(tl.page_size << rows.shift),
         "epochs_each": rows.epochs_each,
         "hint": "wheel or box: zoom; drag: move",
     }

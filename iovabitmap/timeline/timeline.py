@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import xarray
 
 Timed: TypeAlias = "tuple[IOVABitmap, int, int]"
+Source: TypeAlias = "Timeline | IOVABitmap | Iterable[IOVABitmap | Timed]"  # of Timeline.of
 
 
 class Timeline(Sequence[Epoch]):
@@ -66,9 +67,7 @@ class Timeline(Sequence[Epoch]):
         self.geometry = Geometry(*geometry)
 
     @classmethod
-    def of(
-        cls, source: Timeline | IOVABitmap | Iterable[IOVABitmap | Timed], **about: Any
-    ) -> Timeline:
+    def of(cls, source: Source, **about: Any) -> Timeline:
         """A Timeline of what can be one.
 
         Parameters
@@ -99,6 +98,11 @@ class Timeline(Sequence[Epoch]):
         for name, value in changed.items():
             setattr(view, name, value)
         return view
+
+    @property
+    def title(self) -> str:
+        """What it is of, in a few words, for the title of a picture."""
+        return "Timeline"
 
     # --- epochs -------------------------------------------------------------------------------
 

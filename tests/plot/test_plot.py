@@ -158,3 +158,13 @@ def test_a_curve_is_measured_from_a_log(log):
     curve = analysis.volume_curve(log)
     assert np.allclose(drawn[:, 1] * (1 << 20), curve(drawn[:, 0]))
     assert plot.volume_curve(log).get_ylabel() == "distinct dirty memory (MiB)"
+
+
+def test_pictures_of_whatever_becomes_a_timeline(log):
+    """A part of a log, and bitmaps without times: these are drawn by the number of the epoch."""
+    part = log[1:3]
+    assert plot.heatmap(part).get_xlabel() == "time (s)"
+    with part[0].bitmap() as a, part[1].bitmap() as b:
+        assert plot.rate([a, b]).get_xlabel() == "epoch"
+        heights = [bar.get_height() for bar in plot.rate([a, b]).patches]
+        assert heights == [epoch.count() for epoch in part]  # a page is a MiB
