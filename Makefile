@@ -123,7 +123,7 @@ lint: $(VENV)/.extra-lint $(VENV)/.extra-test ## Style and types; changes nothin
 	$(BIN)/clang-format --dry-run -Werror $(C_STYLED)
 	@! grep -rn --exclude=refcount.h 'Py_RETURN_' csrc/python || { echo 'not with one binary for every CPython: see ib_none()'; exit 1; }
 	$(BIN)/mypy
-	$(BIN)/stubtest iovabitmap._core
+	$(BIN)/stubtest --mypy-config-file pyproject.toml iovabitmap._core
 
 format: $(VENV)/.extra-lint ## Give all code its style
 	$(BIN)/ruff check --fix-only
