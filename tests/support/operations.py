@@ -302,6 +302,7 @@ TRACKING = [
     ),
     Operation("probe", "WriteTracker.probe", lambda w: isinstance(WriteTracker.probe().ok, bool)),
     Operation("layout", "WriteTracker.layout", lambda w: len(w.tracker.layout())),
+    Operation("untracked", "WriteTracker.untracked", lambda w: len(w.tracker.untracked)),
     Operation("tracker repr", "WriteTracker.__repr__", lambda w: repr(w.tracker)),
     Operation(
         "tracker attributes",
