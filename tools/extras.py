@@ -76,6 +76,11 @@ with ib.DirtyLog.open("run.parquet") as log:
     assert len(log.to_pandas()) == 10
     assert len(an.reuse(log)) == 10
 """,
+    "xarray": LOG
+    + """
+with ib.DirtyLog.open("run.parquet") as log:
+    assert log.to_xarray(bins=4).shape == (10, 4)
+""",
     "cli": LOG
     + """
 from iovabitmap.cli._app import Commands, app, run
