@@ -69,6 +69,10 @@ class OwnRecording:
         try:
             layout = self._tracker.layout()
             self._log.note("layout", [list(row) for row in layout])
+            memory = self._tracker.memory()
+            if memory is not None:
+                about = {name: value for name, value in memory._asdict().items() if value}
+                self._log.note("memory", about)
         finally:
             self._tracker.stop()
         self._log.close()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # The layout is kept up to date in 1 % of the time, be the program small, or of many processes.
 DESCRIBE_RARELY = 99
 MAX_LAYOUT_ROWS, MAX_UNTRACKED = 50_000, 1_000  # of a program that forks for days; notes are small
+MEMORY_GROWTH = 1.01  # that is noted at once: each note writes the layout again
 NOT_YET = "(yet)"  # of a process that was just started
 
 
@@ -122,6 +123,20 @@ class Recorder:
             about["still_running"] = self.still_running
             about["missed_intervals"] = self.schedule.missed
             about["looks_seconds"] = self.tally.look_ns / 1e9
-        for name, value in {"layout": layout, "recording": about}.items():
-            if value != self._log.notes.get(name):
+        noted = self._log.notes
+        news = {"layout": layout, "recording": about, "memory": self._memory(noted, final)}
+        for name, value in news.items():
+            if value != noted.get(name):
                 self._log.note(name, value)
+
+    def _memory(self, noted: dict[str, Any], final: bool) -> dict[str, int] | None:
+        """The note "memory": what the tracker says, or that of before if it is hardly more."""
+        found = self._tracker.memory()
+        before: dict[str, int] | None = noted.get("memory")
+        if found is None:
+            return before
+        now = {name: value for name, value in found._asdict().items() if value is not None}
+        if before is None or final:
+            return now
+        grown = any(value > MEMORY_GROWTH * before.get(name, 0) for name, value in now.items())
+        return now if grown else before
