@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from .._base.geometry import Geometry
 from .._core import IOVABitmap, nbytes_for
-from ..logs import DirtyLog
+from ..logs import DirtyLog, LogWriter
 from ..sources import ProcessTracker
 
 if TYPE_CHECKING:
@@ -35,9 +35,7 @@ class OwnRecording:
             # Shared memory, which is not tracked: marking is no write of the cell's.
             bits = mmap.mmap(-1, nbytes_for(geometry.length, geometry.page_size))
             self._bm = IOVABitmap(*geometry, bits)
-            self._log = DirtyLog.create(
-                self._folder / "cell.parquet", *geometry, source="ProcessTracker"
-            )
+            self._log = LogWriter(self._folder / "cell.parquet", geometry, source="ProcessTracker")
             self._tracker.start()
         except BaseException:
             shutil.rmtree(self._folder)

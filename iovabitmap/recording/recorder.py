@@ -11,7 +11,7 @@ from .._core import IOVABitmap
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..logs import DirtyLog
+    from ..logs import LogWriter
     from ..sources import CommandTracker, Untracked
     from .running import Life
     from .schedule import Schedule
@@ -59,7 +59,7 @@ class Recorder:
     next, page by page.
     """
 
-    def __init__(self, tracker: CommandTracker, log: DirtyLog, schedule: Schedule) -> None:
+    def __init__(self, tracker: CommandTracker, log: LogWriter, schedule: Schedule) -> None:
         start = schedule.start_ns
         self.tally = Tally(start, start)
         self.schedule = schedule
@@ -77,7 +77,7 @@ class Recorder:
     @property
     def page_size(self) -> int:
         """Bytes that are told apart."""
-        return self._log.page_size
+        return self._log.geometry.page_size
 
     def run(self, life: Life, stop_ns: int | None, told: Callable[[], object]) -> None:
         """Records until the program has ended, or until a moment.
