@@ -48,7 +48,7 @@ def options() -> argparse.Namespace:
 def make_log(path: Path, epochs: int, rng: np.random.Generator) -> None:
     """A machine of 1 GiB: in each epoch half of 64 hot runs of pages, and 50 pages anywhere."""
     hot = rng.integers(0, NPAGES - 64, 64)
-    with ib.DirtyLog.create(path, 0, NPAGES * PAGE, PAGE, host=path.stem) as log:
+    with ib.LogWriter(path, ib.Geometry(0, NPAGES * PAGE, PAGE), host=path.stem) as log:
         for epoch in range(epochs):
             some = rng.integers(0, NPAGES, 50)
             runs = [(start, 64) for start in hot[rng.random(64) < 0.5]]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ._base.geometry import Geometry
     from ._core import Diff, IOVABitmap, IOVARangeError, PinError, Stats, Window, alloc, nbytes_for
     from .jupyter import load_ipython_extension as load_ipython_extension
-    from .logs import DirtyLog, LogError
+    from .logs import DirtyLog, LogError, LogWriter
     from .timeline import Timeline
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "IOVABitmap",
     "IOVARangeError",
     "LogError",
+    "LogWriter",
     "PinError",
     "Stats",
     "Timeline",
@@ -51,7 +52,8 @@ def get_include() -> str:
 _load = loader(
     globals(),
     dict.fromkeys(__all__, "_core")
-    | {"DirtyLog": "logs", "Geometry": "_base.geometry", "LogError": "logs", "Timeline": "timeline"}
+    | dict.fromkeys(("DirtyLog", "LogError", "LogWriter"), "logs")
+    | {"Geometry": "_base.geometry", "Timeline": "timeline"}
     | {"load_ipython_extension": "jupyter"},  # which `%load_ext iovabitmap` calls
     modules=["_core"],  # PyCapsule_Import() imports this package alone, then asks for the rest
 )

@@ -23,7 +23,7 @@ from pathlib import Path
 import iovabitmap as ib
 Path("run.parquet").unlink(missing_ok=True)  # of the use before this one, with `all`
 second = 1_000_000_000
-with ib.DirtyLog.create("run.parquet", 0, 1 << 30, 4096) as log:
+with ib.LogWriter("run.parquet", ib.Geometry(0, 1 << 30, 4096)) as log:
     for epoch in range(10):
         log.append_ranges([[0, 1 << 20]], epoch * second, (epoch + 1) * second)
 """

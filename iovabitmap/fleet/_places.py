@@ -17,12 +17,10 @@ from .._base.optional import need
 from .._base.paths import StrPath
 from ..logs import DirtyLog
 from ..logs.errors import blaming
-from ..logs.storage.journal import FILE_NAME
+from ..logs.storage.names import SUFFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-ASIDE = ".old"  # what the folder of a log is called for an instant of its closing
 
 
 class Place:
@@ -52,9 +50,10 @@ class Place:
         else:
             self.fs, self.root = to_fs(self.path, **storage_options)
         self.local = isinstance(self.fs, local)
-        if not self.fs.exists(self.root):
+        is_one = self.fs.isfile(self.root) or self.fs.isfile(self.root + SUFFIX)
+        if not is_one and not self.fs.exists(self.root):
             raise FileNotFoundError(f"{self.path}: there is no such folder")
-        if not self.fs.isdir(self.root) or self.fs.isfile(self._at(FILE_NAME)):
+        if is_one or not self.fs.isdir(self.root):
             raise NotADirectoryError(f"{self.path}: no folder of logs; DirtyLog.open reads one log")
 
     def _at(self, name: str) -> str:
@@ -63,16 +62,15 @@ class Place:
     def names(self, pattern: str) -> tuple[list[str], list[str]]:
         """The logs below the folder at any depth, and the files that belong to none.
 
-        A log is a file, or a folder with a journal, whose own name `pattern` fits. Names are
-        relative to the folder, and sorted.
+        A log is a file whose name `pattern` fits, finished or a journal; the suffix of that is not
+        a part of the name. Names are relative to the folder, and sorted.
         """
         logs: set[str] = set()
         others: set[str] = set()
         self.fs.invalidate_cache()
         for path in self._files(self.root):
             name = path.removeprefix(self.root).strip("/")
-            folder, _, file = name.rpartition("/")
-            log = folder.removesuffix(ASIDE) if file == FILE_NAME else name
+            log = name.removesuffix(SUFFIX)
             fits = fnmatchcase(log.rpartition("/")[2], pattern)
             (logs if fits else others).add(log if fits else name)
         return sorted(logs), sorted(others)
@@ -102,9 +100,8 @@ class Place:
     def _copied(self, log: str, folder: Path) -> Path:
         copy = folder / "log"
         with blaming(log, "it cannot be copied here"):  # file systems have errors of their own
-            if self.fs.isdir(log):
-                copy.mkdir()
-                self.fs.get_file(f"{log}/{FILE_NAME}", str(copy / FILE_NAME))
-            else:
+            try:
                 self.fs.get_file(log, str(copy))
+            except FileNotFoundError:  # not finished
+                self.fs.get_file(log + SUFFIX, str(copy) + SUFFIX)
         return copy

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from .._base.geometry import Geometry
 from .._core import IOVABitmap, nbytes_for
-from ..logs import DirtyLog
+from ..logs import DirtyLog, LogWriter
 from ..sources import ProcessTracker
 
 if TYPE_CHECKING:
@@ -35,9 +35,7 @@ class OwnRecording:
             # Shared memory, which is not tracked: marking is no write of the cell's.
             bits = mmap.mmap(-1, nbytes_for(geometry.length, geometry.page_size))
             self._bm = IOVABitmap(*geometry, bits)
-            self._log = DirtyLog.create(
-                self._folder / "cell.parquet", *geometry, source="ProcessTracker"
-            )
+            self._log = LogWriter(self._folder / "cell.parquet", geometry, source="ProcessTracker")
             self._tracker.start()
         except BaseException:
             shutil.rmtree(self._folder)
@@ -69,6 +67,10 @@ class OwnRecording:
         try:
             layout = self._tracker.layout()
             self._log.note("layout", [list(row) for row in layout])
+            memory = self._tracker.memory()
+            if memory is not None:
+                about = {name: value for name, value in memory._asdict().items() if value}
+                self._log.note("memory", about)
         finally:
             self._tracker.stop()
         self._log.close()

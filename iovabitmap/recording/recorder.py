@@ -11,7 +11,7 @@ from .._core import IOVABitmap
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..logs import DirtyLog
+    from ..logs import LogWriter
     from ..sources import CommandTracker, Untracked
     from .running import Life
     from .schedule import Schedule
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # The layout is kept up to date in 1 % of the time, be the program small, or of many processes.
 DESCRIBE_RARELY = 99
 MAX_LAYOUT_ROWS, MAX_UNTRACKED = 50_000, 1_000  # of a program that forks for days; notes are small
+MEMORY_GROWTH = 1.01  # that is noted at once: each note writes the layout again
 NOT_YET = "(yet)"  # of a process that was just started
 
 
@@ -58,7 +59,7 @@ class Recorder:
     next, page by page.
     """
 
-    def __init__(self, tracker: CommandTracker, log: DirtyLog, schedule: Schedule) -> None:
+    def __init__(self, tracker: CommandTracker, log: LogWriter, schedule: Schedule) -> None:
         start = schedule.start_ns
         self.tally = Tally(start, start)
         self.schedule = schedule
@@ -76,7 +77,7 @@ class Recorder:
     @property
     def page_size(self) -> int:
         """Bytes that are told apart."""
-        return self._log.page_size
+        return self._log.geometry.page_size
 
     def run(self, life: Life, stop_ns: int | None, told: Callable[[], object]) -> None:
         """Records until the program has ended, or until a moment.
@@ -122,6 +123,20 @@ class Recorder:
             about["still_running"] = self.still_running
             about["missed_intervals"] = self.schedule.missed
             about["looks_seconds"] = self.tally.look_ns / 1e9
-        for name, value in {"layout": layout, "recording": about}.items():
-            if value != self._log.notes.get(name):
+        noted = self._log.notes
+        news = {"layout": layout, "recording": about, "memory": self._memory(noted, final)}
+        for name, value in news.items():
+            if value != noted.get(name):
                 self._log.note(name, value)
+
+    def _memory(self, noted: dict[str, Any], final: bool) -> dict[str, int] | None:
+        """The note "memory": what the tracker says, or that of before if it is hardly more."""
+        found = self._tracker.memory()
+        before: dict[str, int] | None = noted.get("memory")
+        if found is None:
+            return before
+        now = {name: value for name, value in found._asdict().items() if value is not None}
+        if before is None or final:
+            return now
+        grown = any(value > MEMORY_GROWTH * before.get(name, 0) for name, value in now.items())
+        return now if grown else before

@@ -23,6 +23,7 @@ from ..uapi import userfaultfd as uffd
 from . import maps
 from ._layout import NO_ROOM, LayoutRow, Untracked, piece_name
 from ._placement import NoRoomError
+from ._processes import swapped_bytes
 
 if TYPE_CHECKING:
     from .._base.interval_arrays import Rows
@@ -250,6 +251,34 @@ class AddressSpace:
             self._areas.append(_Area(*piece, mapping.shared, name))
             self._ever.setdefault((name, piece.iova - piece.start), set()).add(piece[:2])
 
+    def mapped_bytes(self) -> int:
+        """Of the mappings that are tracked, as of the last look."""
+        return _nbytes(self._known)
+
+    def resident_bytes(self) -> int:
+        """Of the pages in these that are the process's own: in memory, or swapped out.
+
+        A page of zeros that was only read, and a page of a private mapping that is still the
+        file's, are not. Of shared memory all pages count that this process has in its tables.
+        Raises OSError: ESRCH where the memory is gone.
+        """
+        if not len(self._known):
+            return 0
+        own = pm.PAGE_IS_WPALLOWED | pm.PAGE_IS_PRESENT
+        zero, of_file = pm.PAGE_IS_PFNZERO, pm.PAGE_IS_FILE
+        start, end = int(self._known[0, 0]), int(self._known[-1, 1])
+        shared = rows_of((area.start, area.end) for area in self._areas if area.shared)
+        total = 0
+        for found in pm.scan(
+            self._pagemap, start, end, mask=own | zero, inverted=zero, returned=of_file
+        ):
+            is_of_file = (found[:, 2] & of_file) != 0
+            total += _nbytes(intersect(found[~is_of_file, :2], self._known)[0])
+            if len(shared):
+                total += _nbytes(intersect(found[is_of_file, :2], shared)[0])
+        # Write protection leaves marks in the page tables that a scan takes for pages swapped out.
+        return total + swapped_bytes(self.pid)
+
     @property
     def untracked(self) -> list[Untracked]:
         """Mappings that were wanted, and whose writes are not seen, as of the last look."""
@@ -263,3 +292,7 @@ class AddressSpace:
             self._ever[name, skip] = set(merged)
             rows += [LayoutRow(at + skip, end - at, at, self.pid, name) for at, end in merged]
         return rows
+
+
+def _nbytes(rows: Rows) -> int:
+    return int((rows[:, 1] - rows[:, 0]).sum())

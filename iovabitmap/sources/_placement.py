@@ -6,6 +6,8 @@ import mmap
 import os
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from ..timeline import Memory
+
 if TYPE_CHECKING:
     from .maps import Mapping
 
@@ -38,6 +40,9 @@ class Placement(Protocol):
 
         Raises NoRoomError.
         """
+
+    def memory(self, found: Memory) -> Memory:
+        """How much memory there is, where so much is mapped and resident."""
 
 
 class Packed:
@@ -80,6 +85,9 @@ class Packed:
             else:
                 pieces.append(Piece(start, end, iova))
         return pieces
+
+    def memory(self, found: Memory) -> Memory:
+        return found
 
 
 class GuestRam:
@@ -141,3 +149,10 @@ class GuestRam:
         if middle < mapping.end:
             pieces.append(Piece(middle, mapping.end, self._TOP_OF_LOW_MEMORY))
         return pieces
+
+    def memory(self, found: Memory) -> Memory:
+        """All of the guest's, as a migration sends it. What is not in memory holds zeros, if it is
+        in no file."""
+        assert found.resident_bytes is not None
+        zero = None if self._path else max(0, self._nbytes - found.resident_bytes)
+        return Memory(self._nbytes, self._nbytes, zero)

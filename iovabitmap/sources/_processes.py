@@ -38,6 +38,16 @@ def _state(pid: int) -> tuple[str, int]:
     return state, int(parent)
 
 
+def swapped_bytes(pid: int) -> int:
+    """Of a process's private memory, what is swapped out; 0 where it is gone."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return 0
+    fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    return int(fields.get("VmSwap", "0 kB").split()[0]) << 10
+
+
 def command_of(pid: int) -> str:
     """The command line of a process, "?" where it is gone."""
     try:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._address_space import AddressSpace
 from ._layout import Untracked
+from ._memory import MostMemory
 from ._placement import Packed
 from ._preloaded import Reception, library
 from ._processes import command_of, descendants, why_not_preloadable, why_not_preloaded
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from .. import _core
+    from ..timeline import Memory
     from ._layout import LayoutRow
     from ._placement import Placement
 
@@ -120,6 +122,7 @@ class CommandTracker(Source):
         self._reception: Reception | None = None
         self._leaving: Reception | None = None
         self._spaces: dict[int, AddressSpace] = {}
+        self._memory = MostMemory()
         self._count = 0
         self._rows: list[LayoutRow] = []  # of address spaces that are gone
         self._missed: list[Untracked] = []  # memory of those
@@ -189,6 +192,8 @@ class CommandTracker(Source):
             self._leaving = reception
         if owner and self.process is not None:  # it is asked for no more
             self._left_out |= self._unheard(descendants(self.process.pid))
+        if owner:
+            self._memory.measure(self._spaces.values())
         for pid in list(self._spaces):
             if owner:
                 self._spaces[pid].disarm()
@@ -246,6 +251,7 @@ class CommandTracker(Source):
                 space = AddressSpace(self._count, pid, fds, self._placement)
                 self._spaces[pid] = space
                 space.arm()
+                self._memory.measure([space])
                 self._left_out.pop(pid, None)
             except OSError as failure:
                 self._drop(pid)
@@ -259,6 +265,8 @@ class CommandTracker(Source):
         with self._lock:
             if pid in self._spaces:
                 self._look_at(pid)
+                if pid in self._spaces:
+                    self._memory.measure([self._spaces[pid]])
                 self._drop(pid, _stacks(pid))
 
     def _on_gone(self, pid: int) -> None:
@@ -301,6 +309,7 @@ class CommandTracker(Source):
         if space is not None:
             self._rows += named(space.rows(), stacks or {})
             self._missed += space.untracked
+            self._memory.forget(space)
             space.close()
 
     def layout(self) -> list[LayoutRow]:
@@ -313,6 +322,18 @@ class CommandTracker(Source):
             for pid, space in self._spaces.items():
                 rows += named(space.rows(), _stacks(pid))
             return sorted(rows)
+
+    def memory(self) -> Memory | None:
+        """How much memory is tracked: the most that was seen resident at once, and what was mapped
+        then; of `GuestRam` the guest's. None if none was.
+
+        It is measured now, when a process comes, and before one ends by exit() or _exit(). Counted
+        for each process are the pages of its own (docs/logs.md has which these are).
+        """
+        with self._lock:
+            self._memory.measure(self._spaces.values())
+            found = self._memory.found
+            return None if found is None else self._placement.memory(found)
 
     @property
     def tracked(self) -> list[int]:

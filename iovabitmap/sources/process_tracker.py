@@ -12,6 +12,7 @@ from .. import _core
 from ..uapi import userfaultfd as uffd
 from . import maps
 from ._address_space import AddressSpace
+from ._memory import MostMemory
 from ._placement import Packed
 from ._source import Source
 from .probe import Probe, probed
@@ -19,6 +20,7 @@ from .probe import Probe, probed
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ..timeline import Memory
     from ._address_space import History
     from ._layout import LayoutRow, Untracked
 
@@ -75,6 +77,7 @@ class ProcessTracker(Source):
         super().__init__(iova, length)
         self._placement = Packed(iova, length, shared=shared)
         self._space: AddressSpace | None = None
+        self._memory = MostMemory()
         self._ever: History = {}
         self._last_layout: list[LayoutRow] = []  # of the time before the last stop
         self._last_untracked: list[Untracked] = []
@@ -103,9 +106,12 @@ class ProcessTracker(Source):
         self._last_layout, self._last_untracked = self.layout(), self.untracked
         space, self._space = self._space, None
         if owner:
+            self._memory.measure([space])
             space.disarm()
         else:
             self._ever = {}  # that of another process
+            self._memory = MostMemory()
+        self._memory.forget(space)
         space.close()
 
     def _find(self, pending: _core.IOVABitmap) -> None:
@@ -123,6 +129,14 @@ class ProcessTracker(Source):
             if self._space is None:
                 return list(self._last_layout)
             return sorted(named(self._space.rows(), _stack_pointers()))
+
+    def memory(self) -> Memory | None:
+        """How much memory is tracked: the most that was seen resident at once, and what was mapped
+        then; None before `start`. It is measured now, and by `stop`."""
+        with self._lock:
+            if self._space is not None:
+                self._memory.measure([self._space])
+            return self._memory.found
 
     @property
     def untracked(self) -> list[Untracked]:

@@ -26,8 +26,8 @@ def log(request, tmp_path):
     iova, length, page = RANGES[request.param]
     places = [iova + n * (length // 18 // page) * page for n in range(18)]
     layout = [[places[n], page, places[n], 7, f"part {n % 5}"] for n in range(18)]
-    with ib.DirtyLog.create(
-        tmp_path / "a.parquet", iova, length, page, notes={"layout": layout}
+    with ib.LogWriter(
+        tmp_path / "a.parquet", ib.Geometry(iova, length, page), notes={"layout": layout}
     ) as writing:
         for number in range(7):
             rows = [(place, page) for n, place in enumerate(places) if (n + number) % 3]
@@ -127,7 +127,7 @@ def test_a_fleet_of_logs_of_few_pages(log):
 def test_a_run_of_terabytes_is_one_piece(tmp_path):
     """Cost follows rows, and not the pages in them either."""
     needs("pyarrow", "pandas")
-    with ib.DirtyLog.create(tmp_path / "a.parquet", 0, 1 << 63, PAGE) as log:
+    with ib.LogWriter(tmp_path / "a.parquet", ib.Geometry(0, 1 << 63, PAGE)) as log:
         for number in range(4):
             rows = [(number << 40, 1 << 45), (1 << 62, PAGE << number)]
             log.append_ranges(rows, number * SECOND, (number + 1) * SECOND)

@@ -26,7 +26,7 @@ LAYOUT = [
 def sleeper(path, **notes):
     """As `record -- sleep 0.5` leaves it: 18 pages in 256 GiB of addresses."""
     needs("pyarrow")
-    with ib.DirtyLog.create(path, *RANGE, notes=notes) as log:
+    with ib.LogWriter(path, ib.Geometry(*RANGE), notes=notes) as log:
         log.append_ranges([[0, 10 * PAGE], [1 << 37, 8 * PAGE]], 0, SECOND // 2)
         log.append_ranges([], SECOND // 2, SECOND)
     return ib.DirtyLog.open(path)

@@ -37,7 +37,7 @@ def bitmaps(sets, iova=0, start=0):
 def log_of(path, timed):
     needs("pyarrow")
     bm = timed[0][0]
-    with ib.DirtyLog.create(path, bm.iova, bm.length, bm.page_size) as log:
+    with ib.LogWriter(path, bm) as log:
         for each in timed:
             log.append(*each)
     return ib.DirtyLog.open(path)

@@ -74,7 +74,7 @@ def test_logs_without_epochs_time_or_pages(tmp_path, capfd, epochs):
     from iovabitmap.cli._app import run
 
     path = tmp_path / "a.parquet"
-    with ib.DirtyLog.create(path, 0, 1 << 20, 4096) as log:
+    with ib.LogWriter(path, ib.Geometry(0, 1 << 20, 4096)) as log:
         for _ in range(epochs):
             log.append_ranges([], 7, 7)
     with ib.DirtyLog.open(path) as log:
@@ -94,7 +94,7 @@ def test_a_fleet_of_nothing(tmp_path):
 
     machines = fleet.open(tmp_path)
     assert shown(machines) and shown(machines.total_rate())
-    with ib.DirtyLog.create(tmp_path / "a.parquet", 0, 1 << 20, 4096) as log:
+    with ib.LogWriter(tmp_path / "a.parquet", ib.Geometry(0, 1 << 20, 4096)) as log:
         log.append_ranges([], 7, 7)
     found = fleet.open(tmp_path).total_rate()
     assert (found.logs, found.missing) == (0, ("a.parquet",)) and shown(found)

@@ -27,11 +27,11 @@ def log(request, tmp_path, monkeypatch):
     monkeypatch.setattr(_parquet, "regroup", lambda blocks: regroup(blocks, 250))
     path = tmp_path / "a.parquet"
     notes = {"memory": {"resident_bytes": 1 << 20}, "layout": LAYOUT}
-    writing = ib.DirtyLog.create(path, *GEOMETRY, notes=notes)
+    writing = ib.LogWriter(path, ib.Geometry(*GEOMETRY), notes=notes)
     for number in range(EPOCHS):
         rows = [[0x1000 + (2 * n + number % 2) * 4096, 4096] for n in range(ROWS)]
         writing.append_ranges(rows, number * SECOND, (number + 1) * SECOND)
-    writing.close() if request.param == "finished" else writing.abandon()
+    writing.close() if request.param == "finished" else writing.abort()
 
     reads: Counter[int] = Counter()
     read, block = _parquet.ParquetLog._read, _journal.Journal._block

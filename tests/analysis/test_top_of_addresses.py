@@ -26,7 +26,7 @@ def all_dirty(geometry=(BASE, LENGTH, PAGE), epochs=2):
 
 
 def parquet(path, rows, geometry=(BASE, LENGTH, PAGE), notes=None):
-    with ib.DirtyLog.create(path, *geometry, notes=notes) as log:
+    with ib.LogWriter(path, ib.Geometry(*geometry), notes=notes) as log:
         for number in range(2):
             log.append_ranges(rows, number * SECOND, (number + 1) * SECOND)
     return ib.DirtyLog.open(path)

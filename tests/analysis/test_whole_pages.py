@@ -26,10 +26,10 @@ def source(request, tmp_path):
     needs("pyarrow")
     notes = {"memory": {"resident_bytes": LENGTH}, "layout": [[BASE, LENGTH, 0, 7, "all"]]}
     path = tmp_path / "a.parquet"
-    log = ib.DirtyLog.create(path, BASE, LENGTH, PAGE, notes=notes)
+    log = ib.LogWriter(path, ib.Geometry(BASE, LENGTH, PAGE), notes=notes)
     for each in timed:
         log.append(*each)
-    log.abandon() if request.param == "killed" else log.close()
+    log.abort() if request.param == "killed" else log.close()
     with ib.DirtyLog.open(path) as found:
         yield found
 

@@ -239,7 +239,7 @@ def test_labels_are_addresses(view):
 def test_addresses_of_64_bits_and_a_hostile_name(shown, tmp_path):
     far = 2**64 - 2**20 + 5
     source = "</script><img src=x onerror=\"document.title='run'\">"
-    with ib.DirtyLog.create(tmp_path / "x", 5, 2**64 - 6, 1, source=source) as log:
+    with ib.LogWriter(tmp_path / "x", ib.Geometry(5, 2**64 - 6, 1), source=source) as log:
         log.append_ranges(np.array([[5, 3], [far, 2]], np.uint64), 0, 10**9)
     with ib.DirtyLog.open(tmp_path / "x") as log:
         plot.view(log).save(tmp_path / "view.html")

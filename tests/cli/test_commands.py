@@ -90,7 +90,7 @@ def test_report_by_memory(command, tmp_path):
         *([0x1000, -PAGE, 0, 1, "x"], [0x1000, PAGE, 0, 1], [0x1000, PAGE, 0, True, 1], None, 7),
         *([0x1000, PAGE, 0, "1", "x"], [0x1000, 1.5, 0, 1, "x"], {}, "rows"),
     ]
-    with ib.DirtyLog.create(tmp_path / "a", *GEOMETRY, notes={"layout": layout}) as log:
+    with ib.LogWriter(tmp_path / "a", ib.Geometry(*GEOMETRY), notes={"layout": layout}) as log:
         log.append(bitmap_of({0, 1, 2, 10, 69}, GEOMETRY), 0, 1)
         log.append(bitmap_of({2, 11, 12, 13}, GEOMETRY), 1, 2)
     assert answer(command("report", tmp_path / "a", "--json"))["memory"] == [
@@ -103,14 +103,16 @@ def test_report_by_memory(command, tmp_path):
 
 @pytest.mark.parametrize("layout", [None, 5, "text", {"a": 1}, []])
 def test_report_of_a_layout_that_is_none(command, tmp_path, layout):
-    with ib.DirtyLog.create(tmp_path / "a", *GEOMETRY, notes={"layout": layout}) as log:
+    with ib.LogWriter(tmp_path / "a", ib.Geometry(*GEOMETRY), notes={"layout": layout}) as log:
         log.append(bitmap_of({1}, GEOMETRY), 0, 1)
     assert answer(command("report", tmp_path / "a", "--json"))["memory"] == []
     assert "by memory" not in command("report", tmp_path / "a")[1]
 
 
 def test_report_of_words_that_look_like_markup(command, tmp_path):
-    with ib.DirtyLog.create(tmp_path / "a", *GEOMETRY, source="[red]x[/]", command="[b]") as log:
+    with ib.LogWriter(
+        tmp_path / "a", ib.Geometry(*GEOMETRY), source="[red]x[/]", command="[b]"
+    ) as log:
         log.append(bitmap_of({1}, GEOMETRY), 0, 1)
     assert "[red]x[/]" in command("report", tmp_path / "a")[1]
 
@@ -214,12 +216,19 @@ def test_convert_finishes_in_place(command, killed):
         assert_holds(log, EPOCHS, GEOMETRY)
 
 
+def test_convert_takes_the_journal_by_its_own_name(command, killed):
+    journal = killed.with_name(killed.name + ".journal")
+    status, out, _ = command("convert", journal)
+    assert (status, out) == (0, f"{killed}\n")
+    assert killed.is_file() and not journal.exists()
+
+
 def test_convert_to_another_log(command, killed, tmp_path):
     status, out, err = command("convert", killed, "-o", tmp_path / "new.parquet")
     assert (status, out) == (0, f"{tmp_path / 'new.parquet'}\n") and "not closed" in err
     with ib.DirtyLog.open(tmp_path / "new.parquet") as log:
         assert_holds(log, EPOCHS, GEOMETRY)
-    assert killed.is_dir()
+    assert not killed.exists() and killed.with_name(killed.name + ".journal").is_file()
 
 
 @pytest.mark.parametrize(
@@ -268,8 +277,8 @@ def test_convert_imports(command, tmp_path):
 
 
 def test_convert_salvages(command, killed, tmp_path):
-    data = (killed / "journal").read_bytes()
-    (killed / "journal").write_bytes(data[:-1000] + bytes(1000))
+    journal = killed.with_name(killed.name + ".journal")
+    journal.write_bytes(journal.read_bytes()[:-1000] + bytes(1000))
     status, _, err = command("convert", killed, "-o", tmp_path / "a")
     assert status == 2 and "damaged at byte" in err and not (tmp_path / "a").exists()
     assert command("convert", killed, "-o", tmp_path / "a", "--salvage")[0] == 0

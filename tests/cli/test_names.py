@@ -46,7 +46,7 @@ def log_named(folder, name):
     """A log of that name whose every text is the name."""
     path = folder / name.replace("/", "_") / "log"
     path.parent.mkdir()
-    with ib.DirtyLog.create(path, *GEOMETRY, source=name, host=name, command=[name]) as log:
+    with ib.LogWriter(path, ib.Geometry(*GEOMETRY), source=name, host=name, command=[name]) as log:
         log.note("layout", [[0x1000, 4 * PAGE, 0, 7, name]])
         log.append(bitmap_of({1, 3}, GEOMETRY), 0, 1)
     return path

@@ -112,7 +112,7 @@ def test_kill_9_of_the_recorder(program, out):
     with ib.DirtyLog.open(out) as log:
         assert "not closed" in log.unfinished
         seen = log.union()
-    ib.DirtyLog.finish(out)
+    ib.LogWriter.finish(out)
     with ib.DirtyLog.open(out) as log:
         assert not log.unfinished and log.union() == seen
     assert of_process(out, writer.pid) & pages(address, *range(100)) == pages(address, 4, 99)
@@ -172,7 +172,7 @@ def test_nothing_is_replaced(command, out, tmp_path):
 @pytest.mark.parametrize("own,status", [(0, 2), (5, 5)])
 def test_a_full_disk(command, out, tmp_path, monkeypatch, own, status):
     """The program goes on to its end, which comes after that, and what was recorded is kept."""
-    append = ib.DirtyLog.append
+    append = ib.LogWriter.append
     os.mkfifo(tmp_path / "full")
 
     def full(self, *epoch):
@@ -181,7 +181,7 @@ def test_a_full_disk(command, out, tmp_path, monkeypatch, own, status):
             raise OSError(28, "No space left on device")
         append(self, *epoch)
 
-    monkeypatch.setattr(ib.DirtyLog, "append", full)
+    monkeypatch.setattr(ib.LogWriter, "append", full)
     script = f"""
 import sys
 open(sys.argv[1]).read()

@@ -32,7 +32,7 @@ sys.meta_path.insert(0, Missing())
 LOG = """
 import tempfile, pathlib, iovabitmap as ib
 path = pathlib.Path(tempfile.mkdtemp()) / "log"
-log = ib.DirtyLog.create(path, 0, 1 << 20, 4096)
+log = ib.LogWriter(path, ib.Geometry(0, 1 << 20, 4096))
 log.append_ranges([(0, 4096)], 0, 10**9)
 log.append_ranges([(4096, 4096)], 10**9, 2 * 10**9)
 log.close()
@@ -41,7 +41,11 @@ log = ib.DirtyLog.open(path)
 REUSE = "analysis.reuse(log)"
 # (package, what must be there beside it, what is done without it)
 CASES = [
-    ("pyarrow", (), "import iovabitmap as ib; ib.DirtyLog.create('/none/log', 0, 4096, 4096)"),
+    (
+        "pyarrow",
+        (),
+        "import iovabitmap as ib; ib.LogWriter('/none/log', ib.Geometry(0, 4096, 4096))",
+    ),
     ("pyarrow", (), "import iovabitmap as ib; ib.DirtyLog.open(__import__('sys').executable)"),
     ("pyarrow", (), "from iovabitmap.logs import import_log; import_log('raw', [BITS], NEW)"),
     ("pandas", ("pyarrow",), f"{LOG}log.to_pandas()"),

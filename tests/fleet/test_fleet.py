@@ -65,9 +65,8 @@ def folder(tmp_path):
     make_log(tmp_path / "empty.parquet", [], GEOMETRY)
     pq.write_table(pa.table({"a": [1]}), tmp_path / "foreign.parquet")
     (tmp_path / "gone.parquet").symlink_to(tmp_path / "nowhere")
-    (tmp_path / "rack 1" / "journal.parquet").mkdir()
-    (tmp_path / "rack 1" / "journal.parquet" / "journal").write_bytes(b"not one")
-    with ib.DirtyLog.create(tmp_path / "timeless.parquet", *GEOMETRY) as log:
+    (tmp_path / "rack 1" / "journal.parquet.journal").write_bytes(b"not one")
+    with ib.LogWriter(tmp_path / "timeless.parquet", ib.Geometry(*GEOMETRY)) as log:
         log.append_ranges([[0x1000, 1]], 0, 0)
     return tmp_path
 
@@ -138,10 +137,9 @@ def test_strange_logs_sink_nothing(tmp_path):
     """A pipe, names that are no Unicode, a page as large as half of all addresses."""
     make_log(tmp_path / "good.parquet", [{1}], GEOMETRY)
     os.mkfifo(tmp_path / "pipe.parquet")
-    (tmp_path / "killed.parquet").mkdir()
-    os.mkfifo(tmp_path / "killed.parquet" / "journal")
-    with ib.DirtyLog.create(
-        tmp_path / "big\udcff.parquet", 0, 2**64 - 1, 2**63, host="\udcfe"
+    os.mkfifo(tmp_path / "killed.parquet.journal")
+    with ib.LogWriter(
+        tmp_path / "big\udcff.parquet", ib.Geometry(0, 2**64 - 1, 2**63), host="\udcfe"
     ) as log:
         log.append_ranges([[0, 1]], 0, 10**9)
     machines = fleet.open(tmp_path)
@@ -218,7 +216,7 @@ def test_the_total_is_the_sum_and_says_what_is_not_in_it(folder):
 def test_memory_is_each_logs_own_or_unknown(tmp_path):
     """The range of addresses is not memory: 70 pages, of which logs note 40, or nothing."""
     for name, notes in {"a": {"memory": {"resident_bytes": 40 * 4096}}, "b": {}}.items():
-        with ib.DirtyLog.create(tmp_path / f"{name}.parquet", *GEOMETRY, notes=notes) as log:
+        with ib.LogWriter(tmp_path / f"{name}.parquet", ib.Geometry(*GEOMETRY), notes=notes) as log:
             log.append_ranges([[0x1000, 1]], 0, 10**9)
     found = fleet.open(tmp_path).precopy(**LINK, page_header=0)
     assert found.loc["a.parquet", "converges"]
@@ -268,15 +266,17 @@ def test_what_is_no_folder_of_logs(tmp_path):
 def test_each_file_is_in_a_log_or_among_the_others(tmp_path):
     for name in ("a.parquet", "b.parquet", "c.log"):
         make_log(tmp_path / name, [{1}], GEOMETRY)
-    for name in ("d.parquet", "e.parquet", "f.log"):
+    make_log(tmp_path / "d", [{1}], GEOMETRY)
+    for name in ("e.parquet", "f.log"):
         make_log(tmp_path / name, [{1}], GEOMETRY, close=False)
-    (tmp_path / "d.parquet").rename(tmp_path / "d.parquet.old")  # killed while it was closed
+    make_log(tmp_path / "d.parquet", [{1}], GEOMETRY, close=False)
+    (tmp_path / "d").rename(tmp_path / "d.parquet")  # killed while it was closed: both are there
     (tmp_path / "b.parquet.closing").write_bytes(b"")
     (tmp_path / "sub").mkdir()
     make_log(tmp_path / "sub" / "g.parquet", [{1}], GEOMETRY)
     machines = fleet.open(tmp_path)
     assert machines.logs == ["a.parquet", "b.parquet", "d.parquet", "e.parquet", "sub/g.parquet"]
-    assert machines.others == ["b.parquet.closing", "c.log", "f.log/journal"]
+    assert machines.others == ["b.parquet.closing", "c.log", "f.log.journal"]
     assert (machines.rates()["error"] == "").all()
     assert fleet.open(tmp_path, pattern="*.log").logs == ["c.log", "f.log"]
     assert fleet.open(tmp_path, pattern="sub*").logs == []  # of names, not of paths

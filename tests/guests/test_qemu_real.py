@@ -110,7 +110,7 @@ def test_a_log_has_exactly_what_the_guest_wrote(tracked, tmp_path, capsys):
     expected = []
     path = tmp_path / "guest.parquet"
     notes = {"source": "CommandTracker", "granularity": tracker.granularity}
-    with ib.DirtyLog.create(path, 0, NBYTES, HOST_PAGE, **notes) as log:
+    with ib.LogWriter(path, ib.Geometry(0, NBYTES, HOST_PAGE), **notes) as log:
         for byte in (*range(0, 250, 10), None):
             start = time.monotonic_ns()
             expected.append(guest.write(byte) if byte is not None else [])

@@ -1,7 +1,8 @@
-"""From the folder to the one file: in one step, and nothing lost when a step fails."""
+"""From the journal to the finished file: in one step, and nothing lost when a step fails."""
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 from itertools import product
@@ -23,7 +24,7 @@ from support.logs import (
 )
 
 needs("pyarrow")
-from iovabitmap.logs.storage import parquet, replace  # noqa: E402
+from iovabitmap.logs.storage import files, parquet  # noqa: E402
 
 GEOMETRY = (0x1000, 70 * PAGE - 5, PAGE)
 EPOCHS = random_epochs(random.Random(6), GEOMETRY, 12)
@@ -38,15 +39,11 @@ def names(path) -> list[str]:
     return sorted(entry.name for entry in path.parent.iterdir())
 
 
-@pytest.fixture(params=["exchange", "two renames"])
-def way(request, monkeypatch):
-    """Both ways in which a file takes a folder's place."""
-    if request.param == "two renames":
-        monkeypatch.setattr(replace, "_exchange", lambda a, b: False)
-    return request.param
+def journal_of(path):
+    return path.with_name(path.name + ".journal")
 
 
-def test_closing(path, way):
+def test_closing(path):
     make_log(path, EPOCHS, GEOMETRY)
     assert names(path) == ["run.parquet"] and path.is_file()
     with ib.DirtyLog.open(path) as log:
@@ -63,40 +60,90 @@ def test_a_name_is_a_name(tmp_path, monkeypatch, name):
         assert_holds(log, EPOCHS, GEOMETRY)
 
 
-def test_finishing_what_a_kill_left(path, way):
+def test_finishing_what_a_kill_left(path):
     make_log(path, EPOCHS, GEOMETRY, close=False)
+    assert names(path) == ["run.parquet.journal"]
     (path.parent / "run.parquet.closing").write_bytes(b"of a close that was killed")
-    ib.DirtyLog.finish(path)
+    assert ib.LogWriter.finish(path) == path
     assert names(path) == ["run.parquet"] and path.is_file()
     with ib.DirtyLog.open(path) as log:
         assert not log.unfinished
         assert_holds(log, EPOCHS, GEOMETRY)
-    ib.DirtyLog.finish(path)  # of a finished one: nothing to do
+    assert ib.LogWriter.finish(path) == path  # of a finished one: nothing to do
     with ib.DirtyLog.open(path) as log:
         assert_holds(log, EPOCHS, GEOMETRY)
 
 
-def test_killed_between_two_renames(path, way):
-    """Where the system cannot exchange, there is an instant without the path itself."""
+@pytest.mark.parametrize("by", ["run.parquet", "run.parquet.journal"])
+def test_killed_between_the_rename_and_the_end_of_the_journal(path, by):
+    """Both are there: the finished one is read, and the journal is removed."""
     make_log(path, EPOCHS, GEOMETRY, close=False)
-    path.rename(replace.aside(path))
+    shutil.copy(journal_of(path), path.parent / "kept")
+    ib.LogWriter.finish(path)
+    (path.parent / "kept").rename(journal_of(path))
+    inode = path.stat().st_ino
+    with ib.DirtyLog.open(path) as log:
+        assert not log.unfinished
+        assert_holds(log, EPOCHS, GEOMETRY)
+    assert ib.LogWriter.finish(path.with_name(by)) == path
+    assert names(path) == ["run.parquet"] and path.stat().st_ino == inode
     with ib.DirtyLog.open(path) as log:
         assert_holds(log, EPOCHS, GEOMETRY)
-    ib.DirtyLog.finish(path)
-    assert names(path) == ["run.parquet"] and path.is_file()
+
+
+def test_a_journal_that_went_on_after_it_was_closed_counts(path):
+    """As Ctrl-C just behind the rename may leave it."""
+    log = ib.LogWriter(path, ib.Geometry(*GEOMETRY))
+    fill(log, EPOCHS[:5], GEOMETRY)
+    shutil.copy(journal_of(path), path.parent / "copy.parquet.journal")
+    ib.LogWriter.finish(path.parent / "copy.parquet")
+    (path.parent / "copy.parquet").rename(path)
+    for n in range(5, len(EPOCHS)):
+        log.append(bitmap_of(EPOCHS[n], GEOMETRY), *times_of(n))
+    log.close()
+    assert names(path) == ["run.parquet"]
     with ib.DirtyLog.open(path) as log:
         assert_holds(log, EPOCHS, GEOMETRY)
+
+
+@pytest.mark.parametrize("what", ["text", "another log", "a folder", "a log of less"])
+def test_what_came_to_the_place_meanwhile_is_not_replaced(path, what):
+    """Nor is the recording lost."""
+    log = ib.LogWriter(path, ib.Geometry(*GEOMETRY))
+    fill(log, EPOCHS, GEOMETRY)
+    if what == "text":
+        path.write_text("precious")
+    elif what == "a folder":
+        path.mkdir()
+    elif what == "another log":
+        make_log(path.parent / "other.parquet", EPOCHS, GEOMETRY)
+        (path.parent / "other.parquet").rename(path)
+    else:  # more than the journal holds
+        shutil.copy(journal_of(path), path.parent / "cut")
+        ib.LogWriter.finish(path.parent / "cut")
+        (path.parent / "cut").rename(path)
+        os.truncate(journal_of(path), journal_of(path).stat().st_size - 1)
+        log.abort()
+    before = path.read_bytes() if path.is_file() else None
+    for end in (log.close, lambda: ib.LogWriter.finish(journal_of(path))):
+        if what == "a log of less" and end == log.close:
+            continue
+        with pytest.raises(FileExistsError, match=r"which is kept"):
+            end()
+        log.abort()
+    assert (path.read_bytes() if path.is_file() else None) == before
+    with ib.DirtyLog.open(journal_of(path)) as log:
+        assert len(log) >= len(EPOCHS) - 1
+        log.save(path.parent / "saved.parquet")
 
 
 CLOSE_AND_DIE = """
 import os, shutil, signal
 from pathlib import Path
 import iovabitmap as ib
-from iovabitmap.logs.storage import replace
 
-folder, way = Path(sys.argv[1]), sys.argv[2]
-if way != "exchange":
-    replace._exchange = lambda a, b: False
+folder, as_what = Path(sys.argv[1]), sys.argv[2]
+FUNCTIONS = ("_seal", "put_whole", "_sync_folder", "<lambda>", "finish", "close", "_end")
 
 def finish(path, last):
     "Makes a file of the log, but for a kill at the line of that number; returns the lines."
@@ -104,52 +151,81 @@ def finish(path, last):
 
     def step(frame, event, argument):
         nonlocal lines
-        if frame.f_code.co_name not in ("_seal", "replace_folder", "_exchange", "sync_folder"):
+        if frame.f_code.co_name not in FUNCTIONS or "logs" not in frame.f_code.co_filename:
             return None
         if event == "line":
             if lines == last:
-                os.kill(os.getpid(), signal.SIGKILL)
+                if as_what == "kill":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                raise KeyboardInterrupt
             lines += 1
         return step
 
     sys.settrace(step)
-    ib.DirtyLog.finish(path)
-    sys.settrace(None)
+    try:
+        ib.LogWriter.finish(path)
+    except KeyboardInterrupt:
+        assert as_what == "interrupt"
+        os.kill(os.getpid(), signal.SIGKILL)
+    finally:
+        sys.settrace(None)
     return lines
 
 shutil.copytree(folder / "unfinished", folder / "whole")
-lines = finish(folder / "whole", -1)
+lines = finish(folder / "whole" / "run.parquet", -1)
 for last in range(lines):
-    path = folder / str(last) / "run.parquet"
-    shutil.copytree(folder / "unfinished", path)
+    shutil.copytree(folder / "unfinished", folder / str(last))
     child = os.fork()
     if child == 0:
-        finish(path, last)
+        finish(folder / str(last) / "run.parquet", last)
         os._exit(0)
     assert os.waitpid(child, 0)[1] == signal.SIGKILL, last
 print(lines)
 """
 
 
-@pytest.mark.parametrize("kind", ["exchange", "two renames"])
-def test_killed_at_every_line_of_closing(tmp_path, kind):
+@pytest.mark.parametrize("kind", ["kill", "interrupt"])
+def test_ended_at_every_line_of_closing(tmp_path, kind):
     """Whatever the instant: the log is there, whole, and can be finished."""
-    make_log(tmp_path / "unfinished", EPOCHS, GEOMETRY, close=False)
+    (tmp_path / "unfinished").mkdir()
+    make_log(tmp_path / "unfinished" / "run.parquet", EPOCHS, GEOMETRY, close=False)
     result = run_child(CLOSE_AND_DIE, str(tmp_path), kind)
-    result.assert_lived("killing a child at each line")
-    assert int(result.stdout) > 10
+    result.assert_lived("ending a child at each line")
+    assert int(result.stdout) > 20
+    both = 0
     for last in range(int(result.stdout)):
         path = tmp_path / f"{last}" / "run.parquet"
+        both += path.exists() and journal_of(path).exists()
         with ib.DirtyLog.open(path) as log:
             assert_holds(log, EPOCHS, GEOMETRY)
-        ib.DirtyLog.finish(path)
-        assert path.is_file()
+        ib.LogWriter.finish(path)
+        assert names(path) == ["run.parquet"]
         with ib.DirtyLog.open(path) as log:
             assert_holds(log, EPOCHS, GEOMETRY)
+    assert both > 0
 
 
-def test_an_interrupt_while_closing_keeps_the_folder(path, monkeypatch):
-    log = ib.DirtyLog.create(path, *GEOMETRY)
+def test_opening_while_it_is_closed(path, monkeypatch):
+    """Between the two names that may be there: each question is asked just before the answer
+    changes."""
+    make_log(path, EPOCHS, GEOMETRY, close=False)
+    mode, asked = files._mode, []
+
+    def changing(name):
+        found = mode(name)
+        asked.append(name)
+        if len(asked) == 1:
+            ib.LogWriter.finish(path)
+        return found
+
+    monkeypatch.setattr(files, "_mode", changing)
+    with ib.DirtyLog.open(path) as log:
+        assert asked[0] == path and not log.unfinished
+        assert_holds(log, EPOCHS, GEOMETRY)
+
+
+def test_an_interrupt_while_closing_keeps_the_journal(path):
+    log = ib.LogWriter(path, ib.Geometry(*GEOMETRY))
     fill(log, EPOCHS, GEOMETRY)
 
     def interrupt(epochs):
@@ -157,14 +233,33 @@ def test_an_interrupt_while_closing_keeps_the_folder(path, monkeypatch):
 
     with pytest.raises(KeyboardInterrupt):
         log.close(progress=interrupt)
-    assert names(path) == ["run.parquet"] and path.is_dir()
-    assert_holds(log, EPOCHS, GEOMETRY)  # still as it was
-    log.append(bitmap_of({4}, GEOMETRY), *times_of(len(EPOCHS)))
+    assert names(path) == ["run.parquet.journal"]
+    log.append(bitmap_of({4}, GEOMETRY), *times_of(len(EPOCHS)))  # still as it was
     seen = []
     log.close(progress=seen.append)
     assert seen == [13] and path.is_file()
     with ib.DirtyLog.open(path) as log:
         assert_holds(log, [*EPOCHS, {4}], GEOMETRY)
+
+
+def test_a_close_that_fails_at_the_end_of_with_lets_go(path, monkeypatch):
+    """So that the log can be finished by others."""
+
+    def record():
+        with ib.LogWriter(path, ib.Geometry(*GEOMETRY)) as log:
+            fill(log, EPOCHS, GEOMETRY)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(parquet, "write", full)
+        with pytest.raises(OSError, match="full"):
+            record()
+    ib.LogWriter.finish(path)
+    with ib.DirtyLog.open(path) as log:
+        assert_holds(log, EPOCHS, GEOMETRY)
+
+
+def full(*arguments):
+    raise OSError(28, "the disk is full")
 
 
 def test_closing_holds_a_few_blocks_only(path, monkeypatch):
@@ -225,11 +320,11 @@ def test_a_window_reads_its_own_row_groups_only(path, monkeypatch):
 
 
 def test_a_log_that_is_being_written_is_not_finished(path):
-    with ib.DirtyLog.create(path, *GEOMETRY) as log:
+    with ib.LogWriter(path, ib.Geometry(*GEOMETRY)) as log:
         fill(log, EPOCHS, GEOMETRY)
         with pytest.raises(ib.LogError, match="still being written"):
-            ib.DirtyLog.finish(path)
-        assert path.is_dir()
+            ib.LogWriter.finish(path)
+        assert names(path) == ["run.parquet.journal"]
     assert path.is_file()
 
 
@@ -240,7 +335,7 @@ def test_saving_elsewhere(path, tmp_path):
     with ib.DirtyLog.open(tmp_path / "copy.parquet") as log:
         assert_holds(log, EPOCHS, GEOMETRY)
         assert "not closed" in log.notes["unfinished"]
-    assert names(path) == ["copy.parquet", "run.parquet"] and path.is_dir()
+    assert names(path) == ["copy.parquet", "run.parquet.journal"]
 
 
 # --- appending that fails ------------------------------------------------------------------------
@@ -258,12 +353,12 @@ class Interrupted:
 
 
 def test_an_interrupt_while_appending_leaves_nothing_of_the_epoch(path):
-    with ib.DirtyLog.create(path, *GEOMETRY) as log:
+    with ib.LogWriter(path, ib.Geometry(*GEOMETRY)) as log:
         log.append(bitmap_of({3}, GEOMETRY), *times_of(0))
-        size = (path / "journal").stat().st_size
+        size = journal_of(path).stat().st_size
         with pytest.raises(KeyboardInterrupt):
             log.append(Interrupted(), *times_of(1))
-        assert (path / "journal").stat().st_size == size and len(log) == 1
+        assert journal_of(path).stat().st_size == size and len(log) == 1
         log.append(bitmap_of({4}, GEOMETRY), *times_of(1))
     with ib.DirtyLog.open(path) as log:
         assert_holds(log, [{3}, {4}], GEOMETRY)
@@ -277,11 +372,12 @@ def test_a_full_disk_leaves_nothing_of_the_epoch(path):
         import resource
         import iovabitmap as ib
 
-        log = ib.DirtyLog.create(sys.argv[1], 0, 1 << 30, 4096)
+        log = ib.LogWriter(sys.argv[1], ib.Geometry(0, 1 << 30, 4096))
         bm = ib.IOVABitmap(0, 1 << 30)
         bm.set_pages([n * n % (1 << 18) * 4096 for n in range(50_000)])
         log.append(bm, 0, 1)
-        size = (log.path / "journal").stat().st_size
+        journal = log.path.with_name(log.path.name + ".journal")
+        size = journal.stat().st_size
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (size + 1000, limits[1]))
         for _ in range(3):
@@ -291,13 +387,14 @@ def test_a_full_disk_leaves_nothing_of_the_epoch(path):
                 pass
             else:
                 raise AssertionError("the limit is none")
-            assert len(log) == 1 and (log.path / "journal").stat().st_size == size
-            assert log[0].bitmap() == bm
+            assert len(log) == 1 and journal.stat().st_size == size
+            with ib.DirtyLog.open(log.path) as read:
+                assert read[0].bitmap() == bm
         try:
             resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
             log.close()
         except OSError:
-            assert log.path.is_dir()
+            assert journal.is_file() and not log.path.exists()
         else:
             raise AssertionError("a file larger than the limit")
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -313,16 +410,22 @@ def test_a_full_disk_leaves_nothing_of_the_epoch(path):
 def test_nothing_is_left_where_creating_fails(path, monkeypatch):
     path.parent.joinpath("file").write_bytes(b"")
     with pytest.raises(NotADirectoryError):
-        ib.DirtyLog.create(path.parent / "file" / "run.parquet", *GEOMETRY)
+        ib.LogWriter(path.parent / "file" / "run.parquet", ib.Geometry(*GEOMETRY))
     with pytest.raises(FileNotFoundError):
-        ib.DirtyLog.create(path.parent / "none" / "run.parquet", *GEOMETRY)
+        ib.LogWriter(path.parent / "none" / "run.parquet", ib.Geometry(*GEOMETRY))
     assert names(path) == ["file"]
 
 
 def test_the_log_can_be_moved_while_unfinished(path, tmp_path):
+    """Under any name: the file says what it is."""
     make_log(path, EPOCHS, GEOMETRY, close=False)
-    shutil.move(path, tmp_path / "moved")
+    shutil.move(journal_of(path), tmp_path / "moved")
     with ib.DirtyLog.open(tmp_path / "moved") as log:
+        assert "not closed" in log.unfinished
+        assert_holds(log, EPOCHS, GEOMETRY)
+    assert ib.LogWriter.finish(tmp_path / "moved") == tmp_path / "moved"
+    with ib.DirtyLog.open(tmp_path / "moved") as log:
+        assert not log.unfinished
         assert_holds(log, EPOCHS, GEOMETRY)
 
 
@@ -338,7 +441,7 @@ def test_memory_does_not_grow_with_the_recording(path):
         def peak():
             return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
-        log = ib.DirtyLog.create(sys.argv[1], 0, 1 << 30, 4096)
+        log = ib.LogWriter(sys.argv[1], ib.Geometry(0, 1 << 30, 4096))
         bm = ib.IOVABitmap(0, 1 << 30)
         for epoch in range(240):
             bm.reset()

@@ -54,7 +54,7 @@ def record(folder: str) -> None:
     """What the child does, until it is killed."""
     number = 0
     while True:
-        log = ib.DirtyLog.create(Path(folder, f"{number}.parquet"), *GEOMETRY)
+        log = ib.LogWriter(Path(folder, f"{number}.parquet"), ib.Geometry(*GEOMETRY))
         for epoch in range(length_of(number)):
             log.append(bitmap_of(number, epoch), *times_of(epoch))
             print(number, epoch, flush=True)
@@ -102,13 +102,13 @@ def test_killed(kill, tmp_path):
     for number, count in recorded.items():
         path = tmp_path / f"{number}.parquet"
         check_log(path, number, count, number in closed)
-        ib.DirtyLog.finish(path)
+        ib.LogWriter.finish(path)
         assert path.is_file()
         check_log(path, number, count, number in closed)
     # A log whose creation was cut may be there, and hold nothing yet.
-    for path in tmp_path.glob("*.parquet"):
-        if int(path.stem) not in recorded:
-            try:
-                check_log(path, int(path.stem), 0, False)
-            except ib.LogError:
-                assert path.is_dir()  # it does not even say yet what it is of
+    for path in tmp_path.glob("*.journal"):
+        number = int(path.name.partition(".")[0])
+        try:
+            check_log(tmp_path / f"{number}.parquet", number, 0, False)
+        except ib.LogError:  # it does not even say yet what it is of
+            assert number not in recorded

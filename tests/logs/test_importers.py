@@ -48,11 +48,13 @@ def ranges_of(out: Path) -> list:
 def test_raw_there_and_back(tmp_path, out, nbits):
     geometry = (0x7000, nbits * PAGE - 1, PAGE)
     epochs = [{0}, set(), {n for n in range(nbits) if n % 3}, {nbits - 1}]
-    log = ib.DirtyLog.create(tmp_path / "log", *geometry)
+    log = ib.LogWriter(tmp_path / "log", ib.Geometry(*geometry))
     for n, pages in enumerate(epochs):
         log.append(bitmap_of(pages, geometry), n, n)
-        log[n].to_raw(tmp_path / f"{n}.raw")
     log.close()
+    with ib.DirtyLog.open(tmp_path / "log") as original:
+        for n in range(4):
+            original[n].to_raw(tmp_path / f"{n}.raw")
     files = [tmp_path / f"{n}.raw" for n in range(4)]
     import_log("raw", files, out, iova=0x7000, length=geometry[1], interval_ns=10**8)
     with ib.DirtyLog.open(out) as log, ib.DirtyLog.open(tmp_path / "log") as original:

@@ -63,14 +63,16 @@ def test_what_is_appended_is_read_back(path, geometry, close):
 
 def test_while_it_is_written(path):
     epochs = random_epochs(random.Random(1), SMALL, 9)
-    with ib.DirtyLog.create(path, *SMALL) as log:
-        assert len(log) == 0 and path.is_dir()
+    with ib.LogWriter(path, ib.Geometry(*SMALL)) as log:
+        assert len(log) == 0 and not path.exists()
+        assert [entry.name for entry in path.parent.iterdir()] == ["run.parquet.journal"]
         fill(log, epochs[:4], SMALL)
-        assert_holds(log, epochs[:4], SMALL)
+        assert len(log) == 4 and "writing" in repr(log)
         with ib.DirtyLog.open(path) as other:  # another program looks
             assert_holds(other, epochs[:4], SMALL)
         log.append(bitmap_of(epochs[4], SMALL), *times_of(4))
-        assert_holds(log, epochs[:5], SMALL)
+        with ib.DirtyLog.open(path.with_name("run.parquet.journal")) as other:
+            assert_holds(other, epochs[:5], SMALL)
     assert path.is_file() and [entry.name for entry in path.parent.iterdir()] == ["run.parquet"]
 
 
@@ -80,15 +82,14 @@ def test_more_rows_than_a_block_holds(path, close):
     geometry = (0x1000, 600_001 * PAGE, PAGE)
     every_second = np.arange(0, 600_001, 2)
     few = {5, 6, 7, 600_000}
-    with ib.DirtyLog.create(path, *geometry) as log:
+    with ib.LogWriter(path, ib.Geometry(*geometry)) as log:
         for n in range(3):
             bm = ib.IOVABitmap(*geometry)
             bm.set_pages((every_second * PAGE + 0x1000).astype("u8"))
             log.append(bm, *times_of(2 * n))
             log.append(bitmap_of(few, geometry), *times_of(2 * n + 1))
         if not close:
-            log._store.close()
-            log._closed = True
+            log.abort()
     expected = np.column_stack((every_second * PAGE + 0x1000, np.full(len(every_second), PAGE)))
     with ib.DirtyLog.open(path) as log:
         assert len(log) == 6
@@ -177,8 +178,13 @@ def test_page_checksums_are_on(path):
 def test_metadata(path):
     before = time.time()
     command = ["redis-server", "--port", "0", "ü\n"]
-    with ib.DirtyLog.create(
-        path, *SMALL, granularity=2**21, source="WriteTracker", command=command, notes={"a": [1]}
+    with ib.LogWriter(
+        path,
+        ib.Geometry(*SMALL),
+        granularity=2**21,
+        source="WriteTracker",
+        command=command,
+        notes={"a": [1]},
     ) as log:
         log.note("layout", [[0, 4096, 2**63, "heap"]])
         log.append(ib.IOVABitmap(*SMALL), 0, 1)
@@ -194,7 +200,7 @@ def test_metadata(path):
 
 
 def test_defaults_and_a_command_of_one_word(path):
-    with ib.DirtyLog.create(path, *SMALL, host="elsewhere", command="sh -c true"):
+    with ib.LogWriter(path, ib.Geometry(*SMALL), host="elsewhere", command="sh -c true"):
         pass
     with ib.DirtyLog.open(path) as log:
         assert (log.granularity, log.source, log.notes) == (PAGE, "", {})
@@ -214,18 +220,19 @@ def test_defaults_and_a_command_of_one_word(path):
     ],
 )
 def test_what_is_no_geometry(path, wrong):
-    given = {"iova": 0x1000, "length": 0x10000, "page_size": 4096, **wrong}
+    given = {"iova": 0x1000, "length": 0x10000, "page_size": 4096, "granularity": None, **wrong}
+    granularity = given.pop("granularity")
     with pytest.raises(ValueError):
-        ib.DirtyLog.create(path, **given)
-    assert not path.exists()
+        ib.LogWriter(path, ib.Geometry(**given), granularity=granularity)
+    assert not any(path.parent.iterdir())
 
 
 def test_notes_that_json_cannot_hold(path):
     for notes in ({"a": object()}, {"a": float("nan")}):
         with pytest.raises((TypeError, ValueError)):
-            ib.DirtyLog.create(path, *SMALL, notes=notes)
-        assert not path.exists()
-    with ib.DirtyLog.create(path, *SMALL, notes={"kept": 1}) as log:
+            ib.LogWriter(path, ib.Geometry(*SMALL), notes=notes)
+        assert not any(path.parent.iterdir())
+    with ib.LogWriter(path, ib.Geometry(*SMALL), notes={"kept": 1}) as log:
         with pytest.raises(TypeError):
             log.note("b", object())
         assert log.notes == {"kept": 1}
@@ -257,7 +264,7 @@ def test_to_raw_is_whole_little_endian_words(path, tmp_path, nbits):
 def test_append_ranges_marks_the_pages_that_are_touched(path):
     rng = random.Random(11)
     expected = []
-    with ib.DirtyLog.create(path, *SMALL) as log:
+    with ib.LogWriter(path, ib.Geometry(*SMALL)) as log:
         for n in range(200):
             rows = []
             for _ in range(rng.randint(0, 6)):
@@ -271,9 +278,10 @@ def test_append_ranges_marks_the_pages_that_are_touched(path):
                     pages |= set(range(first, (iova + length - 1 - SMALL[0]) // PAGE + 1))
             bm.set_ranges(rows)
             log.append_ranges(rows, *times_of(n))
-            expected.append(pages)
-            assert log[n].bitmap() == bm
-        assert_holds(log, expected, SMALL)
+            expected.append((pages, bm))
+    with ib.DirtyLog.open(path) as log:
+        assert_holds(log, [pages for pages, _ in expected], SMALL)
+        assert all(epoch.bitmap() == bm for epoch, (_, bm) in zip(log, expected, strict=True))
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES, ids=[f"{g[0]:#x}" for g in GEOMETRIES])
@@ -281,11 +289,12 @@ def test_append_ranges_of_all_and_of_the_ends(path, geometry):
     base, total, _ = geometry
     whole = np.array([[base, total]], np.uint64)
     ends = np.array([[base + total - 1, 1], [base, 1]], np.uint64)
-    with ib.DirtyLog.create(path, *geometry) as log:
+    with ib.LogWriter(path, ib.Geometry(*geometry)) as log:
         log.append_ranges(whole, 0, 0)
         log.append_ranges(ends, 0, 0)
-        bm = ib.IOVABitmap(*geometry)
-        bm.set_ranges(ends)
+    bm = ib.IOVABitmap(*geometry)
+    bm.set_ranges(ends)
+    with ib.DirtyLog.open(path) as log:
         assert log[0].ranges().tolist() == whole.tolist()
         assert log[1].ranges().tolist() == bm.ranges().tolist()
 
@@ -302,7 +311,7 @@ def test_append_ranges_of_all_and_of_the_ends(path, geometry):
     ],
 )
 def test_append_ranges_refuses_what_is_not_inside(path, rows, what):
-    with ib.DirtyLog.create(path, *SMALL) as log:
+    with ib.LogWriter(path, ib.Geometry(*SMALL)) as log:
         with pytest.raises(ValueError, match=what):
             log.append_ranges(rows, 0, 1)
         assert len(log) == 0
@@ -314,12 +323,26 @@ def test_append_ranges_refuses_what_is_not_inside(path, rows, what):
 def test_a_path_that_exists(path, tmp_path):
     path.write_bytes(b"precious")
     with pytest.raises(FileExistsError):
-        ib.DirtyLog.create(path, *SMALL)
+        ib.LogWriter(path, ib.Geometry(*SMALL))
     assert path.read_bytes() == b"precious"
     make_log(tmp_path / "a.parquet", [{1}], SMALL)
     with ib.DirtyLog.open(tmp_path / "a.parquet") as log, pytest.raises(FileExistsError):
         log.save(path)
     assert path.read_bytes() == b"precious"
+
+
+def test_a_log_that_is_written_or_was_killed_is_not_replaced(path, tmp_path):
+    make_log(path, [{1}], SMALL, close=False)
+    make_log(tmp_path / "a.parquet", [{2}], SMALL)
+    with pytest.raises(FileExistsError, match=r"run.parquet.journal exists"):
+        ib.LogWriter(path, ib.Geometry(*SMALL))
+    with (
+        ib.DirtyLog.open(tmp_path / "a.parquet") as log,
+        pytest.raises(FileExistsError, match="journal exists"),
+    ):
+        log.save(path)
+    with ib.DirtyLog.open(path) as log:
+        assert_holds(log, [{1}], SMALL)
 
 
 def test_nothing_at_the_path(path):
@@ -328,7 +351,7 @@ def test_nothing_at_the_path(path):
 
 
 def test_another_geometry(path):
-    with ib.DirtyLog.create(path, *SMALL) as log:
+    with ib.LogWriter(path, ib.Geometry(*SMALL)) as log:
         for other in ((0, *SMALL[1:]), (SMALL[0], PAGE, PAGE), (*SMALL[:2], 2 * PAGE)):
             with pytest.raises(ValueError, match=re.escape(str(other[2]))):
                 log.append(ib.IOVABitmap(*other), 0, 1)
@@ -337,14 +360,14 @@ def test_another_geometry(path):
 
 @pytest.mark.parametrize("times", [(1, 0), (-(2**63) - 1, 0), (0, 2**63), (5, 2**70)])
 def test_times_that_are_none(path, times):
-    with ib.DirtyLog.create(path, *SMALL) as log:
+    with ib.LogWriter(path, ib.Geometry(*SMALL)) as log:
         with pytest.raises(ValueError, match="epoch from"):
             log.append(ib.IOVABitmap(*SMALL), *times)
         assert len(log) == 0
 
 
 def test_epochs_that_go_back_in_time(path):
-    with ib.DirtyLog.create(path, *SMALL) as log:
+    with ib.LogWriter(path, ib.Geometry(*SMALL)) as log:
         log.append(ib.IOVABitmap(*SMALL), 100, 300)
         log.append(ib.IOVABitmap(*SMALL), 100, 200)  # may overlap: sources can
         with pytest.raises(ValueError, match="before the last"):
@@ -358,14 +381,21 @@ def test_epochs_that_go_back_in_time(path):
 
 def test_a_log_that_is_closed_or_only_read(path):
     bm = ib.IOVABitmap(*SMALL)
-    log = ib.DirtyLog.create(path, *SMALL)
+    log = ib.LogWriter(path, ib.Geometry(*SMALL))
     log.append(bm, 0, 1)
+    log.close()
+    log.close()
+    log.abort()  # of a log that was closed, nothing
+    log.discard()
+    for use in (lambda: log.append(bm, 1, 2), lambda: log.note("a", 1), log.__enter__):
+        with pytest.raises(ValueError, match="the log is closed"):
+            use()
+    assert len(log) == 1 and "closed" in repr(log) and path.is_file()
+    log = ib.DirtyLog.open(path)
     epoch = log[0]
     log.close()
     log.close()
     for use in (
-        lambda: log.append(bm, 1, 2),
-        lambda: log.note("a", 1),
         lambda: log[0].count(),
         lambda: log[0].t_start_ns,
         lambda: log[:1].union_ranges(),
@@ -376,23 +406,58 @@ def test_a_log_that_is_closed_or_only_read(path):
         with pytest.raises(ValueError, match="closed"):
             use()
     assert len(log) == 1 and "closed" in repr(log)
+    assert not hasattr(log, "append") and not hasattr(log, "note")  # a LogWriter writes
+
+
+def test_a_log_that_was_aborted(path):
+    log = ib.LogWriter(path, ib.Geometry(*SMALL))
+    log.append(bitmap_of({3}, SMALL), *times_of(0))
+    log.abort()
+    log.abort()
+    log.close()  # nothing: the log stays unfinished
+    with pytest.raises(ValueError, match="the log is aborted"):
+        log.append(bitmap_of({4}, SMALL), *times_of(1))
+    assert not path.exists()
     with ib.DirtyLog.open(path) as log:
-        for use in (lambda: log.append(bm, 1, 2), lambda: log.note("a", 1)):
-            with pytest.raises(ValueError, match="reading only"):
-                use()
+        assert "not closed" in log.unfinished
+        assert_holds(log, [{3}], SMALL)
 
 
-def test_an_exception_in_with_keeps_what_was_recorded(path):
+def test_a_log_that_was_discarded(path):
+    log = ib.LogWriter(path, ib.Geometry(*SMALL))
+    log.discard()
+    log.close()
+    assert not any(path.parent.iterdir())
+
+
+def test_what_has_a_geometry(path, tmp_path):
+    """A Geometry, a bitmap, a log; nothing else."""
+    bm = ib.IOVABitmap(*SMALL)
+    make_log(path, [{1}], SMALL)
+    with ib.DirtyLog.open(path) as log:
+        for n, like in enumerate((bm, log, ib.Geometry(*SMALL), log[0:1])):
+            with ib.LogWriter(tmp_path / f"{n}.parquet", like) as written:
+                written.append(bm, 0, 1)
+                assert written.geometry == ib.Geometry(*SMALL)
+    for wrong in (SMALL, None, 4096):
+        with pytest.raises(TypeError, match="geometry must be a Geometry, or have iova"):
+            ib.LogWriter(tmp_path / "none", wrong)
+    assert not (tmp_path / "none").exists()
+
+
+def test_an_exception_in_with_leaves_an_unfinished_log(path):
     def record():
-        with ib.DirtyLog.create(path, *SMALL) as log:
+        with ib.LogWriter(path, ib.Geometry(*SMALL)) as log:
             log.append(bitmap_of({3}, SMALL), *times_of(0))
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         record()
-    assert path.is_file()
+    assert [each.name for each in path.parent.iterdir()] == [path.name + ".journal"]
     with ib.DirtyLog.open(path) as log:
+        assert "not closed" in log.unfinished
         assert_holds(log, [{3}], SMALL)
+    assert ib.LogWriter.finish(path) == path and path.is_file()
 
 
 def test_reading_holds_no_file_after_close(path):
@@ -415,7 +480,7 @@ def test_logs_are_loaded_when_asked_for():
         """
         import iovabitmap as ib
         assert "iovabitmap.logs" not in sys.modules and "numpy" not in sys.modules
-        assert {"DirtyLog", "LogError"} <= set(dir(ib)) & set(ib.__all__)
+        assert {"DirtyLog", "LogError", "LogWriter"} <= set(dir(ib)) & set(ib.__all__)
         assert issubclass(ib.LogError, ValueError)
         from iovabitmap import DirtyLog
         assert DirtyLog is ib.DirtyLog
@@ -434,7 +499,7 @@ def test_without_pyarrow_the_error_says_what_to_install(path):
         sys.modules["pyarrow"] = None
         import os
         import iovabitmap as ib
-        for use in (lambda: ib.DirtyLog.create(sys.argv[1], 0, 4096, 4096),
+        for use in (lambda: ib.LogWriter(sys.argv[1], ib.Geometry(0, 4096, 4096)),
                     lambda: ib.DirtyLog.open(__file__ if "__file__" in dir() else sys.executable)):
             try:
                 use()

@@ -30,16 +30,18 @@ def test_append_ranges_takes_any_integers(tmp_path, name):
     rows = [tuple(row) for row in MIXED[name]] if name == "a generator" else MIXED[name]
     given = iter(rows) if name == "a generator" else rows
     MIXED[name] = rows
-    with ib.DirtyLog.create(tmp_path / "a.parquet", *GEOMETRY) as log:
+    with ib.LogWriter(tmp_path / "a.parquet", ib.Geometry(*GEOMETRY)) as log:
         log.append_ranges(given, 0, 1)
+    with ib.DirtyLog.open(tmp_path / "a.parquet") as log:
         assert log[0].ranges().tolist() == LAST
 
 
 @pytest.mark.parametrize("values", [[], np.empty((0, 2)), np.empty(0), ()])
 def test_no_rows_are_a_clean_epoch(tmp_path, values):
     needs("pyarrow")
-    with ib.DirtyLog.create(tmp_path / "a.parquet", *GEOMETRY) as log:
+    with ib.LogWriter(tmp_path / "a.parquet", ib.Geometry(*GEOMETRY)) as log:
         log.append_ranges(values, 0, 1)
+    with ib.DirtyLog.open(tmp_path / "a.parquet") as log:
         assert log[0].ranges().tolist() == []
 
 
@@ -61,7 +63,7 @@ def test_no_rows_are_a_clean_epoch(tmp_path, values):
 )
 def test_what_is_no_row_is_named(tmp_path, values, error, message):
     needs("pyarrow")
-    with ib.DirtyLog.create(tmp_path / "a.parquet", *GEOMETRY) as log:
+    with ib.LogWriter(tmp_path / "a.parquet", ib.Geometry(*GEOMETRY)) as log:
         with pytest.raises(error, match=message):
             log.append_ranges(values, 0, 1)
         assert len(log) == 0

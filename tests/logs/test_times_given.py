@@ -28,7 +28,7 @@ def test_a_log_takes_no_seconds(tmp_path, name, argument):
     value, message = GIVEN[name]
     times = {"t_start_ns": 0, "t_end_ns": 10**9} | {argument: value}
     message = f"{argument} must be a whole number of nanoseconds, .*{message}"
-    with ib.DirtyLog.create(tmp_path / "a.parquet", *GEOMETRY) as log:
+    with ib.LogWriter(tmp_path / "a.parquet", ib.Geometry(*GEOMETRY)) as log:
         with pytest.raises(TypeError, match=message):
             log.append(ib.IOVABitmap(*GEOMETRY), **times)
         with pytest.raises(TypeError, match=message):
@@ -61,7 +61,7 @@ def test_integers_of_any_type_are_nanoseconds():
 
 def test_times_out_of_range_are_named(tmp_path):
     needs("pyarrow")
-    with ib.DirtyLog.create(tmp_path / "a.parquet", *GEOMETRY) as log:
+    with ib.LogWriter(tmp_path / "a.parquet", ib.Geometry(*GEOMETRY)) as log:
         for start, end in ((5, 4), (0, 2**63), (-(2**63) - 1, 0)):
             with pytest.raises(ValueError, match=f"from {start} to {end} ns: .*to {2**63 - 1}"):
                 log.append_ranges([], start, end)

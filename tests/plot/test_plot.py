@@ -28,7 +28,7 @@ def log(tmp_path):
     """Four epochs of a second over 2**42 bytes: a run, one page far away, nothing, both."""
     bm = ib.IOVABitmap(0x1000, 1 << 42, 1 << 20)
     path = tmp_path / "run.parquet"
-    with ib.DirtyLog.create(path, bm.iova, bm.length, bm.page_size) as made:
+    with ib.LogWriter(path, bm) as made:
         for epoch, ranges in enumerate(
             [[(0x1000, 64 << 20)], [(1 << 41, 1)], [], [(0x1000, 64 << 20), (1 << 41, 1)]]
         ):
@@ -64,7 +64,7 @@ def test_a_rate_is_pages_over_seconds(log):
 def test_without_times_it_is_by_epoch(tmp_path):
     bm = ib.IOVABitmap(0, 1 << 20)
     bm.set(0, 1)
-    with ib.DirtyLog.create(tmp_path / "x", 0, 1 << 20, 4096) as log:
+    with ib.LogWriter(tmp_path / "x", ib.Geometry(0, 1 << 20, 4096)) as log:
         log.append(bm, 0, 0)
         log.append(bm, 0, 0)
     with ib.DirtyLog.open(tmp_path / "x") as log:
@@ -73,7 +73,7 @@ def test_without_times_it_is_by_epoch(tmp_path):
 
 
 def test_a_log_in_which_nothing_is_dirty(tmp_path):
-    with ib.DirtyLog.create(tmp_path / "x", 0, 1 << 20, 4096) as log:
+    with ib.LogWriter(tmp_path / "x", ib.Geometry(0, 1 << 20, 4096)) as log:
         log.append(ib.IOVABitmap(0, 1 << 20), 0, SECOND)
     with ib.DirtyLog.open(tmp_path / "x") as log:
         with pytest.raises(ValueError, match="no page is ever dirty"):
@@ -82,7 +82,7 @@ def test_a_log_in_which_nothing_is_dirty(tmp_path):
 
 
 def test_a_log_without_epochs(tmp_path):
-    ib.DirtyLog.create(tmp_path / "x", 0, 1 << 20, 4096).close()
+    ib.LogWriter(tmp_path / "x", ib.Geometry(0, 1 << 20, 4096)).close()
     with ib.DirtyLog.open(tmp_path / "x") as log:
         assert not plot.rate(log).patches
         with pytest.raises(ValueError, match="nothing to draw"):

@@ -64,7 +64,7 @@ def test_bounded_and_nothing_lost(tmp_path, monkeypatch, most, rows_of_a_block):
 
 
 def log_of(path, rows, *, times=lambda n: (n * 10**9, (n + 1) * 10**9), source=""):
-    with ib.DirtyLog.create(path, 0, 1 << 30, PAGE, source=source) as log:
+    with ib.LogWriter(path, ib.Geometry(0, 1 << 30, PAGE), source=source) as log:
         for n, each in enumerate(rows):
             log.append_ranges(np.array(each, np.uint64).reshape(-1, 2), *times(n))
     return ib.DirtyLog.open(path)

@@ -67,7 +67,7 @@ def times_of(epoch: int) -> tuple[int, int]:
     return 10**12 + epoch * 10**8, 10**12 + (epoch + 1) * 10**8
 
 
-def fill(log: ib.DirtyLog, epochs: list[Pages], geometry: tuple[int, int, int]) -> None:
+def fill(log: ib.LogWriter, epochs: list[Pages], geometry: tuple[int, int, int]) -> None:
     for n, pages in enumerate(epochs):
         log.append(bitmap_of(pages, geometry), *times_of(n))
 
@@ -75,13 +75,15 @@ def fill(log: ib.DirtyLog, epochs: list[Pages], geometry: tuple[int, int, int]) 
 def make_log(
     path: Path, epochs: list[Pages], geometry: tuple[int, int, int], *, close: bool = True
 ) -> None:
-    """A finished log, or the folder that a kill would have left."""
-    log = ib.DirtyLog.create(path, *geometry, source="test", host="here", command=["a", "b c"])
+    """A finished log, or the journal that a kill would have left."""
+    log = ib.LogWriter(
+        path, ib.Geometry(*geometry), source="test", host="here", command=["a", "b c"]
+    )
     fill(log, epochs, geometry)
     if close:
         log.close()
     else:
-        log._store.close()  # as the end of the process does
+        log.abort()
 
 
 def assert_holds(log: ib.DirtyLog, epochs: list[Pages], geometry: tuple[int, int, int]) -> None:

@@ -37,6 +37,8 @@ def make(path: Path) -> Path:
         BASE + first.astype(np.uint64) * PAGE,
         count.astype(np.uint64) * PAGE,
     )
-    with ib.DirtyLog.create(path.with_name("empty"), BASE, 1 << 40, PAGE, source="long") as empty:
-        parquet.write(path, empty._meta, [block])
+    with ib.LogWriter(
+        path.with_name("empty"), ib.Geometry(BASE, 1 << 40, PAGE), source="long"
+    ) as empty:
+        parquet.write(path, empty._journal.meta, [block])
     return path

@@ -62,7 +62,7 @@ def test_gaps_of_terabytes_are_cut(tmp_path):
     heap = np.array([[FAR[0], 64 * PAGE]], np.uint64)
     middle = np.array([[0x7F00_0000_0000, 32 * PAGE]], np.uint64)
     stack = np.array([[FAR[0] + FAR[1] - 4 * PAGE, 4 * PAGE]], np.uint64)
-    with ib.DirtyLog.create(tmp_path / "log", *FAR) as log:
+    with ib.LogWriter(tmp_path / "log", ib.Geometry(*FAR)) as log:
         for n, rows in enumerate((heap, middle, stack)):
             log.append_ranges(rows, *times_of(n))
     with ib.DirtyLog.open(tmp_path / "log") as log:

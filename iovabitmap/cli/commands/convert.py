@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from iovabitmap.logs import FORMATS, DirtyLog, import_log
+from iovabitmap.logs import FORMATS, DirtyLog, LogWriter, import_log
 from iovabitmap.logs.export import write_csv, write_raw
 from iovabitmap.logs.importers import ONLY_FOR
 
@@ -68,7 +68,7 @@ def command(
     """Converts logs.
 
     \b
-    convert LOG                       finish, in place, what a killed recording left
+    convert LOG                       finish what a killed recording left in LOG.journal
     convert LOG -o NEW                the same, and leave LOG as it is
     convert LOG -o NEW.csv            its rows as text
     convert LOG -o NEW.raw            one bitmap: the pages dirty in any of --epochs
@@ -98,14 +98,13 @@ def command(
         if kind != "log" or salvage:
             raise click.UsageError("say where to with --out")
         with progress("finishing", None) as done:
-            DirtyLog.finish(inputs[0], progress=done)
+            out = LogWriter.finish(inputs[0], progress=done)
     else:
         export(inputs[0], out, kind, epochs, salvage)
-    result = out or inputs[0]
     if as_json:
-        print_json({"inputs": [str(path) for path in inputs], "out": str(result)})
+        print_json({"inputs": [str(path) for path in inputs], "out": str(out)})
     else:
-        print_path(result)
+        print_path(out)
 
 
 def refuse_what_does_nothing(source: str | None, out: Path | None, kind: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import shutil
 from datetime import datetime
 from itertools import count
 from pathlib import Path
@@ -12,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from iovabitmap._base.geometry import Geometry
 from iovabitmap._base.text import show_bytes, show_seconds
-from iovabitmap.logs import DirtyLog
+from iovabitmap.logs import LogWriter
 from iovabitmap.recording import Recorder, Schedule
 from iovabitmap.recording.running import Running
 
@@ -116,14 +116,12 @@ def default_name(words: Sequence[str], python: bool) -> Path:
 
 
 @contextlib.contextmanager
-def new_log(out: Path, tracker: CommandTracker, interval: int) -> Iterator[DirtyLog]:
+def new_log(out: Path, tracker: CommandTracker, interval: int) -> Iterator[LogWriter]:
     """The log, to be closed inside. What is interrupted stays as it is, and can be opened; a
     recording that never began leaves nothing."""
-    log = DirtyLog.create(
+    log = LogWriter(
         out,
-        tracker.iova,
-        tracker.length,
-        tracker.granularity,
+        Geometry(tracker.iova, tracker.length, tracker.granularity),
         source=type(tracker).__name__,
         command=tracker.argv,
         notes={"interval_ns": interval},
@@ -131,10 +129,10 @@ def new_log(out: Path, tracker: CommandTracker, interval: int) -> Iterator[Dirty
     try:
         yield log
     finally:
-        nothing = not len(log)
-        log.abandon()
-        if nothing and out.is_dir():
-            shutil.rmtree(out)
+        if len(log):
+            log.abort()
+        else:
+            log.discard()
 
 
 def attempt(action: Callable[[], object]) -> str:

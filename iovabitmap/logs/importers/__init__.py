@@ -7,15 +7,15 @@ is checked as a log's is: a damaged one is a LogError that names it, and no log 
 from __future__ import annotations
 
 import operator
-import shutil
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..._base.geometry import Geometry
 from ..._base.rows import integer_rows
 from ..._base.times import nanoseconds
 from ..errors import LogError
-from ..log import DirtyLog
+from ..writer import LogWriter
 from ._common import Imported, Options
 
 if TYPE_CHECKING:
@@ -118,11 +118,9 @@ def import_log(
     notes: dict[str, Any] = {"imported": [str(path) for path in inputs], **found.notes}
     if not found.timed and not interval_ns:
         notes["times"] = "unknown"
-    log = DirtyLog.create(
+    log = LogWriter(
         out,
-        found.iova,
-        found.length,
-        options.page_size,
+        Geometry(found.iova, found.length, options.page_size),
         granularity=max(found.granularity or page_size, options.page_size),
         source=found.source,
         notes=notes,
@@ -137,7 +135,5 @@ def import_log(
                 progress(n + 1)
         log.close()
     except BaseException:
-        log.abandon()
-        if Path(out).is_dir():
-            shutil.rmtree(out)
+        log.discard()
         raise

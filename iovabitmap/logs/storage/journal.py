@@ -1,4 +1,4 @@
-"""A log while it is written: a folder with one file, the journal, that only grows.
+"""A log while it is written: a file that only grows, the journal.
 
 Each epoch is appended with plain writes, which the kernel keeps when the process is killed, so what
 was appended is readable at once, and a kill can cut the file short but not damage it. Nothing is
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-FILE_NAME = "journal"
 MAGIC = b"IOVALOG1"
 META, PART, ROWS = b"META", b"PART", b"ROWS"
 HEADER = struct.Struct("<4sIIIQqq")
@@ -74,18 +73,18 @@ class Journal:
 
     @classmethod
     def create(cls, path: Path, meta: Meta) -> Journal:
-        """Makes the folder, which must not be there, and a journal without epochs."""
+        """Makes the file, which must not be there: a journal without epochs."""
         text = meta.to_json()
         need("pyarrow")
-        path.mkdir()
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        journal = cls(path, os.open(path / FILE_NAME, flags, 0o666))
+        journal = cls(path, os.open(path, flags, 0o666))
         try:
             journal.lock()
             journal._end = os.pwrite(journal._fd, MAGIC, 0)
             journal._append([(META, text, 0, 0, 0, 0)])
         except BaseException:
             journal.close()
+            path.unlink(missing_ok=True)
             raise
         journal.meta = meta
         return journal
@@ -93,11 +92,7 @@ class Journal:
     @classmethod
     def open(cls, path: Path, *, salvage: bool = False) -> Journal:
         """A journal to read. `salvage`: up to the first damage, instead of a LogError."""
-        file = path / FILE_NAME
-        try:
-            journal = cls(path, os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
-        except FileNotFoundError:
-            raise LogError(path, "a folder, and no log: it has no journal") from None
+        journal = cls(path, os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
         try:
             journal._scan(salvage)
         except BaseException:
@@ -117,15 +112,15 @@ class Journal:
             return False
         return True
 
+    def error(self, problem: str) -> LogError:
+        """Of this file."""
+        return LogError(self.path, problem)
+
     def close(self) -> None:
         """Lets go of the file. Safe to repeat."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
-
-    def sync(self) -> None:
-        """Returns when the system has it on its disk."""
-        os.fsync(self._fd)
 
     def __len__(self) -> int:
         return len(self._index) // 3
@@ -203,7 +198,7 @@ class Journal:
                 payload, decompressed_size=16 * frame.rows, asbytes=True
             )
         if zlib.crc32(content) != frame.crc:
-            raise LogError(self.path, f"epoch {frame.epoch} is damaged: its checksum is wrong")
+            raise self.error(f"epoch {frame.epoch} is damaged: its checksum is wrong")
         gaps, length = np.frombuffer(content, "<u8").reshape(2, frame.rows)
         iova = np.cumsum(gaps + length, dtype=np.uint64) - length
         block = of_epoch(frame.epoch, frame.t_start_ns, frame.t_end_ns, iova, length)
@@ -214,18 +209,18 @@ class Journal:
         data = os.pread(self._fd, HEADER_BYTES, at)
         header, crc = data[: HEADER.size], data[HEADER.size :]
         if zlib.crc32(header) != int.from_bytes(crc, "little") or len(crc) != 4:
-            raise LogError(self.path, f"the journal is damaged at byte {at}")
+            raise self.error(f"the journal is damaged at byte {at}")
         frame = Frame._make((*HEADER.unpack(header), at + HEADER_BYTES))
         most = MAX_JSON if frame.kind == META else MAX_PAYLOAD
         if frame.kind not in (META, PART, ROWS) or frame.nbytes > most or frame.rows > BLOCK_ROWS:
-            raise LogError(self.path, f"the journal has a frame that none writes, at byte {at}")
+            raise self.error(f"the journal has a frame that none writes, at byte {at}")
         return frame
 
     def _scan(self, salvage: bool) -> None:
         """Finds where each epoch begins, the metadata, and whether the end is cut off."""
         size = os.fstat(self._fd).st_size
         if os.pread(self._fd, len(MAGIC), 0) != MAGIC:
-            raise LogError(self.path, "its journal is none of this program's, or cut off")
+            raise self.error("its journal is none of this program's, or cut off")
         at = self._end = len(MAGIC)
         start = None  # of the epoch that PART frames have begun
         meta = None
@@ -237,7 +232,7 @@ class Journal:
                 if frame.kind == META:
                     meta = self._metadata(frame)
                 elif meta is None or frame.epoch != len(self):
-                    raise LogError(self.path, f"the journal is out of order at byte {at}")
+                    raise self.error(f"the journal is out of order at byte {at}")
                 elif salvage:
                     self.meta = meta
                     self._block(frame)
@@ -256,7 +251,7 @@ class Journal:
             if start is None:
                 self._end = at
         if meta is None:
-            raise LogError(self.path, "its journal ends before it says what it is of")
+            raise self.error("its journal ends before it says what it is of")
         self.meta = meta
         left = size - self._end
         self.unfinished = "the recording was not closed" + (
@@ -266,7 +261,7 @@ class Journal:
     def _metadata(self, frame: Frame) -> Meta:
         text = os.pread(self._fd, frame.nbytes, frame.at)
         if zlib.crc32(text) != frame.crc:
-            raise LogError(self.path, "its metadata are damaged: their checksum is wrong")
+            raise self.error("its metadata are damaged: their checksum is wrong")
         return from_json(text, self.path)[0]
 
 

@@ -57,6 +57,10 @@ class Meta:
         """That of each epoch's bitmap."""
         return geometry_of(self)
 
+    def is_of(self, other: Meta) -> bool:
+        """Whether both are of one recording, at whatever time."""
+        return replace(self, notes={}) == replace(other, notes={})
+
     def noting(self, name: str, value: Any) -> Meta:
         """The same with a note more, or another value for one."""
         return replace(self, notes={**self.notes, name: value})
