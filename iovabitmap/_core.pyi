@@ -217,6 +217,17 @@ def nbytes_for(length: _Int, page_size: _Int) -> int: ...
 
 _UNLOCK_BYTES: Final[int]
 
+def _first_bad_row(columns: tuple[Buffer, ...], base: _Int, length: _Int, /) -> int: ...
+def _add_history(
+    rows: tuple[Buffer, ...],
+    last: Buffer,
+    weight: Buffer | None,
+    bin_of: Buffer,
+    newly: Buffer,
+    after: Buffer,
+    from_: Buffer,
+    /,
+) -> None: ...
 def _changed_pages(memory: Buffer, shadow: Buffer, page_size: _Int, changed: Buffer, /) -> int: ...
 def _kernels() -> tuple[str, tuple[str, ...]]: ...
 def _restore(

@@ -60,7 +60,6 @@ ONE_PASS = {
     "amplification": an.amplification,
     "volume_curve": an.volume_curve,
     "predict_precopy": lambda log: an.predict_precopy(an.volume_curve(log), **LINK),
-    "replay_precopy": lambda log: an.replay_precopy(log, **LINK),
     "by_memory": ib.Timeline.by_memory,
     "union": lambda log: log.union(),
     "to_pandas": lambda log: log.to_pandas(),
@@ -75,6 +74,13 @@ def test_one_pass(log, name):
         pytest.importorskip("pandas")
     ONE_PASS[name](log)
     assert len(log.reads) == (4 if EPOCHS * ROWS == 900 and log.unfinished == "" else EPOCHS)
+    assert set(log.reads.values()) == {1}
+
+
+def test_a_replay_reads_what_its_rounds_last_and_once(log):
+    found = an.replay_precopy(log, **LINK)
+    assert len(found.rounds) > 2
+    assert 1 <= len(log.reads) <= found.total_seconds + 2
     assert set(log.reads.values()) == {1}
 
 
