@@ -94,6 +94,7 @@ static PyMethodDef functions[] = {
      ib_doc_changed_pages},
     {"_first_bad_row", (PyCFunction)(void (*)(void))ib_first_bad_row, METH_FASTCALL,
      ib_doc_first_bad_row},
+    {"_add_hits", (PyCFunction)(void (*)(void))ib_add_hits, METH_FASTCALL, ib_doc_add_hits},
     {"_add_history", (PyCFunction)(void (*)(void))ib_add_history, METH_FASTCALL,
      ib_doc_add_history},
     {"_kernels", kernels, METH_NOARGS, doc_kernels},

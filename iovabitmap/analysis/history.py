@@ -5,25 +5,28 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .._core import _add_history
+from .._core import _add_history, _add_hits
 from .pieces import Pieces
 from .series import Block
 
+AT_ONCE = 1 << 18  # pieces
+
 
 class Hits:
-    """In how many epochs each piece was dirty."""
+    """In how many epochs each piece was dirty.
+
+    Attributes
+    ----------
+    found : array of int32
+        That number of each piece.
+    """
 
     def __init__(self, pieces: Pieces) -> None:
-        self._change = np.zeros(len(pieces) + 1, np.int32)
+        self.found = np.zeros(len(pieces), np.int32)
 
     def add(self, block: Block) -> None:
         """Adds runs of pieces; those of one epoch do not overlap."""
-        np.add.at(self._change, block.first, 1)
-        np.subtract.at(self._change, block.first + block.pages, 1)
-
-    def found(self) -> NDArray[np.int32]:
-        """The number of each piece; ends the counting."""
-        return np.cumsum(self._change[:-1], dtype=np.int32, out=self._change[:-1])
+        _add_hits((block.first.data, block.pages.data), self.found.data)
 
 
 class History:
@@ -72,13 +75,19 @@ class History:
 
     def finish(self) -> None:
         """Counts the gaps that last to the end of the series."""
-        touched = np.flatnonzero(self._last >= 0)
-        begin = self._last[touched] + 1
-        pages = None if self._pieces.pages is None else self._pieces.pages[touched]
-        counts = np.bincount(begin, pages, self._epochs + 1).astype(np.int64)
-        bins = self._bins[self._epochs - np.arange(self._epochs + 1)]
-        self.begins[np.arange(self._epochs + 1), bins] += counts
-        np.add.at(self.ends[self._epochs], bins, counts)
+        n, pages = self._epochs, self._pieces.pages
+        counts = np.zeros(n + 1, np.int64)
+        for start in range(0, len(self._last), AT_ONCE):
+            begin = self._last[start : start + AT_ONCE] + 1
+            if pages is None:
+                counts += np.bincount(begin, minlength=n + 1)
+            else:
+                np.add.at(counts, begin, pages[start : start + AT_ONCE].astype(np.int64))
+        counts[0] = 0  # those that were never dirty
+        epochs = np.arange(n + 1)
+        bins = self._bins[n - epochs]
+        self.begins[epochs, bins] += counts
+        np.add.at(self.ends[n], bins, counts)
 
     def touched(self) -> int:
         """Pages that were ever dirty."""

@@ -59,7 +59,6 @@ def volume_curve(
     """
     series = as_series(tl)
     ks = steps(len(series)) if epochs is None else _checked(epochs, len(series))
-    series.times()
     at_once = max(DEFAULT_STEPS, MOST_COUNTS // len(series))
     points: list[Point] = []
     for start in range(0, len(ks), at_once):

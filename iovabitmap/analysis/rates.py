@@ -142,7 +142,7 @@ def check_part(at_least: float) -> None:
 
 def often(hits: Hits, at_least: float, epochs: int) -> NDArray[np.bool_]:
     """The pieces that were dirty in at least this part of the epochs."""
-    return hits.found() >= math.ceil(at_least * epochs - 1e-9)
+    return hits.found >= math.ceil(at_least * epochs - 1e-9)
 
 
 def reuse(tl: Source) -> Any:

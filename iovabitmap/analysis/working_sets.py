@@ -68,7 +68,7 @@ def working_set(
     """
     series = as_series(tl)
     check_part(at_least)
-    seconds, ks = series.seconds, steps(len(series))
+    ks = steps(len(series))
     pieces = pieces_of(series)
     hits, history = Hits(pieces), History(pieces, gap_bins(ks, len(series)))
     for block in pieces.blocks():
@@ -81,5 +81,5 @@ def working_set(
         plateau=plateau(curve, bandwidth=bandwidth),
         at_least=at_least,
         bandwidth=bandwidth,
-        seconds=seconds,
+        seconds=series.seconds,
     )

@@ -54,4 +54,11 @@ struct iova_history {
 uint64_t iova_history_add(const struct iova_history *history, const int64_t *epoch,
                           const uint64_t *first, const uint64_t *pieces, uint64_t count);
 
+/*
+ * Adds 1 to hits[n] for each piece n of rows (first piece, pieces). Returns how many rows were
+ * added: fewer than `count` if the next one is outside.
+ */
+uint64_t iova_history_hits(int32_t *hits, uint64_t npieces, const uint64_t *first,
+                           const uint64_t *pieces, uint64_t count);
+
 #endif

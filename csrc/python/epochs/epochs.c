@@ -1,6 +1,7 @@
 /*
- * epochs.c - _first_bad_row() and _add_history(): passes over columns of a log, without the GIL.
- * All arrays are contiguous buffers of 8-byte items, but for `last` and `bin_of`, of 4-byte ones.
+ * epochs.c - _first_bad_row(), _add_history() and _add_hits(): passes over columns of a log,
+ * without the GIL. All arrays are contiguous buffers of 8-byte items, but for `last` and `bin_of`,
+ * of 4-byte ones.
  */
 #include "python/epochs/epochs.h"
 
@@ -17,6 +18,10 @@ const char ib_doc_add_history[] =
     "_add_history($module, rows, last, weight, bin_of, newly, after, from_, /)\n--\n\n"
     "Counts the gaps that end with rows (epoch, first piece, pieces), three columns.\n\n"
     "weight may be None: a piece is a page. See csrc/core/epochs/epochs.h.\n";
+
+const char ib_doc_add_hits[] =
+    "_add_hits($module, rows, hits, /)\n--\n\n"
+    "Adds 1 to hits[n] for each piece n of rows (first piece, pieces), two columns.\n";
 
 enum { MOST_BUFFERS = 9 };
 
@@ -131,6 +136,18 @@ static int hold_history(struct ib_state *state, struct held *held, PyObject *con
     return 0;
 }
 
+/* None, or ValueError for the row that was not added. */
+static PyObject *all_added(uint64_t added, uint64_t count)
+{
+    if (added < count) {
+        PyErr_Format(PyExc_ValueError,
+                     "row %llu is outside of the pieces or epochs, or comes twice",
+                     (unsigned long long)added);
+        return NULL;
+    }
+    return Py_NewRef(Py_None);
+}
+
 PyObject *ib_add_history(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
     struct ib_state *state = PyModule_GetState(module);
@@ -151,11 +168,27 @@ PyObject *ib_add_history(PyObject *module, PyObject *const *args, Py_ssize_t nar
     Py_BEGIN_ALLOW_THREADS added =
         iova_history_add(&history, columns[0], columns[1], columns[2], count);
     Py_END_ALLOW_THREADS let_go(&held);
-    if (added < count) {
-        PyErr_Format(PyExc_ValueError,
-                     "row %llu is outside of the pieces or epochs, or comes twice",
-                     (unsigned long long)added);
+    return all_added(added, count);
+}
+
+PyObject *ib_add_hits(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    struct ib_state *state = PyModule_GetState(module);
+    struct held held = {.count = 0};
+    const void *columns[2];
+    int32_t *hits;
+    uint64_t count = 0, npieces, added;
+
+    if (nargs != 2) {
+        PyErr_Format(PyExc_TypeError, "_add_hits() takes 2 arguments, not %zd", nargs);
         return NULL;
     }
-    Py_RETURN_NONE;
+    if (hold_columns(state, &held, args[0], 2, columns, &count) < 0 ||
+        hold(state, &held, args[1], true, sizeof(*hits), &hits, &npieces) < 0) {
+        let_go(&held);
+        return NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS added = iova_history_hits(hits, npieces, columns[0], columns[1], count);
+    Py_END_ALLOW_THREADS let_go(&held);
+    return all_added(added, count);
 }

@@ -7,8 +7,9 @@
 #include "python/exchange/exchange.h"
 
 /* epochs.c */
-extern const char ib_doc_first_bad_row[], ib_doc_add_history[];
+extern const char ib_doc_first_bad_row[], ib_doc_add_history[], ib_doc_add_hits[];
 PyObject *ib_first_bad_row(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 PyObject *ib_add_history(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
+PyObject *ib_add_hits(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 
 #endif
