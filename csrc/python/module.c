@@ -3,6 +3,7 @@
  * rooms beside it define.
  */
 #include "python/bitmap/bitmap.h"
+#include "python/epochs/epochs.h"
 #include "python/sources/sources.h"
 #include "python/testing/testing.h"
 
@@ -91,6 +92,11 @@ static PyMethodDef functions[] = {
      doc_nbytes_for},
     {"_changed_pages", (PyCFunction)(void (*)(void))ib_changed_pages, METH_FASTCALL,
      ib_doc_changed_pages},
+    {"_first_bad_row", (PyCFunction)(void (*)(void))ib_first_bad_row, METH_FASTCALL,
+     ib_doc_first_bad_row},
+    {"_add_hits", (PyCFunction)(void (*)(void))ib_add_hits, METH_FASTCALL, ib_doc_add_hits},
+    {"_add_history", (PyCFunction)(void (*)(void))ib_add_history, METH_FASTCALL,
+     ib_doc_add_history},
     {"_kernels", kernels, METH_NOARGS, doc_kernels},
     {"_restore", ib_restore, METH_VARARGS, ib_doc_restore},
     {"_signal_interval", ib_signal_interval, METH_O, ib_doc_signal_interval},

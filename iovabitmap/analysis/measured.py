@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from .curves import Floats, VolumeCurve
-from .pieces import Ints, pieces_of
+from .curves import VolumeCurve
+from .history import History
+from .pieces import pieces_of
 from .series import NS, Series, Source, as_series
+
+DEFAULT_STEPS = 80  # more than `steps` gives
+MOST_COUNTS = 1 << 24  # held at once, of epochs and steps
+
+
+class Point(NamedTuple):
+    """Of unions of one number of epochs: their mean time and volume, and its deviation."""
+
+    seconds: float
+    nbytes: float
+    spread: float
 
 
 def volume_curve(
@@ -40,30 +54,24 @@ def volume_curve(
     Notes
     -----
     A union of k epochs lacks a page only where it was clean in all of them, so it is known for
-    every k and every offset from how long each page stayed clean. That is one pass over the log.
+    every k and every offset from how long each page stayed clean. That is one pass over the log,
+    or more for very many k.
     """
     series = as_series(tl)
-    total, zeros = series.memory_of(memory_bytes, zero_bytes)
-    ks = _steps(len(series)) if epochs is None else _checked(epochs, len(series))
-    starts, ends = series.times()
-    gaps = _Gaps.of(series)
-    seconds, means, spread = [], [], []
-    for k in ks:
-        volumes = gaps.unions(k) * float(series.page_size)
-        seconds.append(float((ends[k - 1 :] - starts[: len(starts) - k + 1]).mean()) / NS)
-        means.append(float(volumes.mean()))
-        spread.append(float(volumes.std()))
-    return VolumeCurve(
-        seconds,
-        means,
-        total_bytes=total,
-        zero_bytes=zeros,
-        page_size=series.page_size,
-        spread=spread,
-    )
+    ks = steps(len(series)) if epochs is None else _checked(epochs, len(series))
+    at_once = max(DEFAULT_STEPS, MOST_COUNTS // len(series))
+    points: list[Point] = []
+    for start in range(0, len(ks), at_once):
+        some = ks[start : start + at_once]
+        pieces = pieces_of(series)
+        history = History(pieces, gap_bins(some, len(series)))
+        for block in pieces.blocks():
+            history.add(block)
+        points += points_of(series, some, history)
+    return curve_of(series, points, memory_bytes, zero_bytes)
 
 
-def _steps(n: int) -> list[int]:
+def steps(n: int) -> list[int]:
     """All numbers up to 16, then growing by an eighth or so, and n."""
     spaced = np.unique(np.geomspace(1, n, 64).round().astype(int)).tolist()
     return sorted({*range(1, min(n, 16) + 1), *spaced, n})
@@ -76,48 +84,48 @@ def _checked(epochs: Iterable[int], n: int) -> list[int]:
     return ks
 
 
-class _Gaps:
-    """How long pages stayed clean: epochs `end - length` to `end` were clean on `pages` pages."""
+def gap_bins(ks: list[int], n: int) -> NDArray[np.int32]:
+    """Of each length from 0 to n that a gap may have: how many of the ascending `ks` are no
+    longer, so that the gap holds so many epochs."""
+    return np.searchsorted(ks, np.arange(n + 1), side="right").astype(np.int32)
 
-    def __init__(self, n: int, touched: int, end: Ints, length: Ints, pages: Floats) -> None:
-        self.n, self.touched = n, touched
-        self.end, self.length, self.pages = end, length, pages
 
-    @classmethod
-    def of(cls, series: Series) -> _Gaps:
-        n, pieces = len(series), pieces_of(series)
-        last = np.full(len(pieces), -1, np.int64)  # the epoch in which a piece was dirty last
-        weight = pieces.pages.astype(np.float64)
-        ends, lengths, counts = [], [], []
+def points_of(series: Series, ks: list[int], history: History) -> list[Point]:
+    """A point of the curve for each k, of a history with the bins of those; finishes it."""
+    history.finish()
+    n, touched = len(series), history.touched()
+    starts, ends = series.times()
+    begins, stops = (_at_least(counts) for counts in (history.begins, history.ends))
+    points = []
+    for bin_, k in enumerate(ks, 1):
+        missing = np.zeros(n - k + 2, np.int64)  # by offset: more than at the one before
+        if bin_ < begins.shape[1]:
+            missing[: n + 1] += begins[: n - k + 2, bin_]
+            missing[1:] -= stops[k:, bin_]
+        volumes = (touched - np.cumsum(missing)[:-1]) * float(series.page_size)
+        seconds = float((ends[k - 1 :] - starts[: n - k + 1]).mean()) / NS
+        points.append(Point(seconds, float(volumes.mean()), float(volumes.std())))
+    return points
 
-        def add(end: int, dirty: Ints | slice) -> None:
-            gap = end - 1 - last[dirty]
-            pages = np.bincount(gap, weight[dirty])
-            pages[:1] = 0  # dirty in the epoch before: no gap
-            length = np.flatnonzero(pages)
-            ends.append(np.full(len(length), end, np.int64))
-            lengths.append(length)
-            counts.append(pages[length])
 
-        for number in range(n):
-            dirty = pieces.dirty(number)
-            add(number, dirty)
-            last[dirty] = number
-        add(n, slice(None))
-        return cls(
-            n,
-            pieces.sum(slice(None)),
-            np.concatenate(ends),
-            np.concatenate(lengths),
-            np.concatenate(counts),
-        )
+def _at_least(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Counts of gaps by epoch and bin, each with those of the longer bins."""
+    longer = counts[:, ::-1]
+    np.cumsum(longer, axis=1, out=longer)
+    return counts
 
-    def unions(self, k: int) -> Floats:
-        """Pages of the union of k epochs, for each offset."""
-        long = self.length >= k
-        end, length, pages = self.end[long], self.length[long], self.pages[long]
-        size = self.n - k + 2
-        missing: Floats = np.bincount(end - length, pages, size).astype(np.float64)
-        missing -= np.bincount(end - k + 1, pages, size)
-        found: Floats = self.touched - np.cumsum(missing)[: size - 1]
-        return found
+
+def curve_of(
+    series: Series, points: list[Point], memory_bytes: float | None, zero_bytes: float | None
+) -> VolumeCurve:
+    """The curve through what was measured."""
+    total, zeros = series.memory_of(memory_bytes, zero_bytes)
+    seconds, means, spread = zip(*points, strict=True)
+    return VolumeCurve(
+        seconds,
+        means,
+        total_bytes=total,
+        zero_bytes=zeros,
+        page_size=series.page_size,
+        spread=spread,
+    )

@@ -18,9 +18,10 @@ import numpy as np
 from .._base import html
 from .._base.optional import need
 from .._base.text import show_bandwidth, show_bytes, show_seconds
+from ..timeline import Rows, Union
+from ..timeline.rows import Addresses, count, of, shared
 from .curves import VolumeCurve, check_memory
-from .rates import union_runs
-from .series import NS, Interval, Series, Source, as_series
+from .series import NS, Series, Source, as_series
 
 PAGE_HEADER = 8  # bytes that name a page, sent with each
 ROUNDS_SHOWN = 12  # in a notebook: the first ones, and the last
@@ -334,6 +335,8 @@ class _Replay:
         self.starts, self.stops = (starts - starts[0]).tolist(), (ends - starts[0]).tolist()
         self.reached = np.maximum.accumulate(ends - starts[0]).tolist()
         self.now = 0.0
+        self.each = series.timeline.each()
+        self.held: dict[int, Rows] = {}  # read, and not yet over
 
     def ends(self) -> str:
         last = self.reached[-1]
@@ -347,21 +350,38 @@ class _Replay:
     def __call__(self, seconds: float) -> float:
         begin, end = self.now, self.now + seconds * NS
         self.now = end
-        within: list[Interval] = []
-        partly: list[tuple[float, Interval]] = []
-        for part, epoch in self._overlapping(begin, end):
+        for number in [number for number in self.held if self.stops[number] < begin]:
+            del self.held[number]
+        known = Union(self.series.geometry)
+        partly: list[tuple[float, Rows]] = []
+        for number, part in self._overlapping(begin, end):
+            rows = self._rows(number)
             if part == 1:
-                within.append(epoch)
+                known.add(rows)
             else:
-                partly.append((part, epoch))
-        known = union_runs(within)
-        pages = float(known[:, 1].sum())
-        for part, epoch in partly:
-            both = union_runs([Interval(known), epoch])
-            pages += part * (int(both[:, 1].sum()) - int(known[:, 1].sum()))
+                partly.append((part, rows))
+        pages = float(known.count())
+        if partly:
+            ranges = known.ranges()
+            pages += sum(part * self._beyond(ranges, rows) for part, rows in partly)
         return pages * self.series.page_size
 
-    def _overlapping(self, begin: float, end: float) -> Iterator[tuple[float, Interval]]:
+    def _rows(self, number: int) -> Rows:
+        """The rows of an epoch, which is none before those that the present round began with."""
+        while number not in self.held:
+            each, rows = next(self.each)
+            if self.stops[each] > self.now:  # the next round may ask again
+                self.held[each] = rows
+            if each == number:
+                return rows
+        return self.held[number]
+
+    def _beyond(self, known: Addresses, rows: Rows) -> int:
+        """How many pages of an epoch are not known."""
+        size, base = self.series.page_size, self.series.geometry.iova
+        return count(rows, size, base) - shared(rows, of(known), size, base)
+
+    def _overlapping(self, begin: float, end: float) -> Iterator[tuple[int, float]]:
         """The epochs that lie in a stretch of time, each with its part that does. Epochs may
         overlap, and one of no time lies in the stretch that has its moment."""
         for number in range(bisect_left(self.reached, begin), len(self.stops)):
@@ -370,9 +390,9 @@ class _Replay:
                 return
             common = min(end, stop) - max(begin, start)
             if common > 0:
-                yield min(1.0, common / (stop - start)), self.series[number]
+                yield number, min(1.0, common / (stop - start))
             elif start == stop and begin <= start:
-                yield 1.0, self.series[number]
+                yield number, 1.0
 
 
 def estimate_downtime(nbytes: float, bandwidth: float) -> float:

@@ -7,7 +7,6 @@ smaller one, since a page counts once however often it is written.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +15,11 @@ from numpy.typing import NDArray
 
 from .._base import html
 from .._base.optional import need
-from .._base.rows import merged
 from .._base.text import show_bytes, show_count, show_seconds
+from ..timeline import Union
+from .history import History, Hits
 from .pieces import pieces_of
-from .series import Interval, Runs, Series, Source, as_series
+from .series import ONE, Block, Runs, Series, Source, as_series
 from .units import GIB, MIB
 
 
@@ -104,14 +104,10 @@ def dirty_rate(tl: Source) -> DirtyRate:
     1.0
     """
     series = as_series(tl)
-    pages = int(union_runs(series)[:, 1].sum())
-    return DirtyRate(pages, series.page_size, series.seconds)
-
-
-def union_runs(epochs: Iterable[Interval]) -> Runs:
-    """The pages dirty in any of the epochs."""
-    parts = [epoch.runs for epoch in epochs if len(epoch.runs)]
-    return merged(np.concatenate(parts)) if parts else np.empty((0, 2), np.uint64)
+    found = Union(series.geometry)
+    for rows in series.timeline.blocks():
+        found.add(rows)
+    return DirtyRate(found.count(), series.page_size, series.seconds)
 
 
 def rows_of(runs: Runs, series: Series) -> NDArray[np.uint64]:
@@ -130,18 +126,23 @@ def hot_ranges(tl: Source, *, at_least: float = 0.5) -> NDArray[np.uint64]:
     `at_least` is above 0 and at most 1: 0.5 is half of all epochs.
     """
     series = as_series(tl)
-    return rows_of(hot_runs(series, at_least), series)
+    check_part(at_least)
+    pieces = pieces_of(series)
+    hits = Hits(pieces)
+    for block in pieces.blocks():
+        hits.add(block)
+    return rows_of(pieces.rows(often(hits, at_least, len(series))), series)
 
 
-def hot_runs(series: Series, at_least: float) -> Runs:
+def check_part(at_least: float) -> None:
+    """ValueError for what is no part of the epochs."""
     if not 0 < at_least <= 1:
         raise ValueError(f"at_least must be above 0 and at most 1, not {at_least}")
-    pieces = pieces_of(series)
-    change = np.zeros(len(pieces) + 1, np.int64)
-    for runs in pieces.runs:  # a run of an epoch overlaps no other: each place changes once
-        change[runs[:, 0]] += 1
-        change[runs.sum(axis=1)] -= 1
-    return pieces.rows(np.cumsum(change[:-1]) >= math.ceil(at_least * len(series) - 1e-9))
+
+
+def often(hits: Hits, at_least: float, epochs: int) -> NDArray[np.bool_]:
+    """The pieces that were dirty in at least this part of the epochs."""
+    return hits.found >= math.ceil(at_least * epochs - 1e-9)
 
 
 def reuse(tl: Source) -> Any:
@@ -153,27 +154,21 @@ def reuse(tl: Source) -> Any:
     pandas.
     """
     series = as_series(tl)
-    pieces, seconds = pieces_of(series), series.seconds_each()
-    seen = np.full(len(pieces), -2, np.int64)
-    rows = []
-    before = 0
-    for number, epoch in enumerate(series):
-        dirty = pieces.dirty(number)
-        last = seen[dirty]
-        again = pieces.sum(dirty[last == number - 1])
-        rows.append(
-            {
-                "seconds": seconds[number],
-                "pages": epoch.pages,
-                "first": pieces.sum(dirty[last == -2]),
-                "new": epoch.pages - again,
-                "again": again,
-                "gone": before - again,
-            }
-        )
-        seen[dirty] = number
-        before = epoch.pages
-    return need("pandas").DataFrame(rows).rename_axis("epoch")
+    pieces = pieces_of(series)
+    history = History(pieces, np.minimum(np.arange(len(series) + 1), 1).astype(np.int32))
+    for block in pieces.blocks():
+        history.add(block)
+    pages, again = history.ends[:-1].sum(axis=1), history.ends[:-1, 0].copy()
+    again[0] = 0  # before the first epoch is no epoch
+    columns = {
+        "seconds": series.seconds_each(),
+        "pages": pages,
+        "first": history.newly,
+        "new": pages - again,
+        "again": again,
+        "gone": np.append(0, pages[:-1]) - again,
+    }
+    return need("pandas").DataFrame(columns).rename_axis("epoch")
 
 
 def amplification(tl: Source) -> dict[int, float]:
@@ -189,21 +184,61 @@ def amplification(tl: Source) -> dict[int, float]:
     """
     series = as_series(tl)
     page_size = series.page_size
-    shifts = range(max(1, (GIB // page_size).bit_length()))
-    pages = 0
-    blocks = [0] * len(shifts)
-    for epoch in series:
-        pages += epoch.pages
-        first = epoch.runs[:, 0].copy()
-        last = first + (epoch.runs[:, 1] - np.uint64(1))
-        for shift in shifts:
-            same = first[1:] == last[:-1]  # a block that the run before has counted
-            blocks[shift] += int((last - first + 1).sum()) - int(same.sum())
-            first >>= np.uint64(1)
-            last >>= np.uint64(1)
+    blocks = _Blocks(max(1, (GIB // page_size).bit_length()))
+    for block in series.blocks():
+        blocks.add(block)
     return {
-        page_size << shift: ((blocks[shift] << shift) / pages if pages else 1.0) for shift in shifts
+        page_size << shift: ((count << shift) / blocks.pages if blocks.pages else 1.0)
+        for shift, count in enumerate(blocks.counts())
     }
+
+
+class _Blocks:
+    """Counts blocks of 2**shift pages that have a dirty page, for many shifts at once.
+
+    A run from `first` to `last` lies in ``(last >> shift) - (first >> shift) + 1`` blocks, and
+    shares its first one with the run before if the two pages agree in all bits from `shift` on.
+    """
+
+    def __init__(self, shifts: int) -> None:
+        self.pages = 0
+        self._runs = 0
+        self._borders = [0] * shifts  # that runs cross
+        self._agree = np.zeros(shifts + 1, np.int64)  # runs by the shift from which they share
+        self._before: tuple[int, np.uint64] | None = None  # epoch and last page
+
+    def add(self, block: Block) -> None:
+        first, last = block.first, block.first + (block.pages - ONE)
+        self.pages += int(block.pages.sum())
+        self._runs += len(first)
+        new = np.append(True, block.epoch[1:] != block.epoch[:-1])
+        apart = np.empty(len(first), np.uint64)
+        apart[1:] = first[1:] ^ last[:-1]
+        if self._before is not None and self._before[0] == block.epoch[0]:
+            apart[0], new[0] = first[0] ^ self._before[1], False
+        self._before = int(block.epoch[-1]), last[-1]
+
+        most = len(self._borders)
+        apart[new] = 1 << most
+        np.minimum(apart, np.uint64(1 << most), out=apart)  # which floats hold exactly
+        self._agree += np.bincount(np.frexp(apart.astype(np.float64))[1], minlength=most + 2)[
+            : most + 1
+        ]
+        for shift in range(most):
+            wide = np.flatnonzero(first != last)
+            if not len(wide):
+                break
+            first, last = first[wide], last[wide]
+            self._borders[shift] += int((last - first).sum())
+            first >>= ONE
+            last >>= ONE
+
+    def counts(self) -> list[int]:
+        """The number of blocks for each shift."""
+        shared = np.cumsum(self._agree[:-1]).tolist()
+        return [
+            self._runs + crossed - same for crossed, same in zip(self._borders, shared, strict=True)
+        ]
 
 
 def expected_amplification(k: int, p: float) -> float:

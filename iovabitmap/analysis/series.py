@@ -1,78 +1,78 @@
 """What an analysis works on: a Timeline, or what becomes one, as runs of page numbers.
 
 Runs are rows (first page, pages) of uint64, in which no end of a run overflows; pages are counted
-from the base of the range. A series holds all runs; each row of a Timeline is decoded once.
+from the base of the range. They come a block at a time, and a series holds none of them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .._base.geometry import Geometry
 from .._base.rows import Rows
 from ..timeline import Memory, Timeline
-from ..timeline import Rows as DirtyRows
+from ..timeline.rows import page_numbers
 
 if TYPE_CHECKING:
     from ..timeline.timeline import Source as OfTimeline
 
 Source: TypeAlias = "Series | OfTimeline"
 Runs: TypeAlias = Rows
+Ints: TypeAlias = NDArray[np.int64]
+Pages: TypeAlias = NDArray[np.uint64]
 
 NS = 1e9  # nanoseconds in a second
 ONE = np.uint64(1)
 
 
-@dataclass(frozen=True)
-class Interval:
-    """The runs of one epoch, ascending."""
+class Block(NamedTuple):
+    """Runs of pages: arrays of one length, ascending by epoch and then by page."""
 
-    runs: Runs
-
-    @property
-    def pages(self) -> int:
-        return int(self.runs[:, 1].sum())
+    epoch: Ints
+    first: Pages
+    pages: Pages
 
 
-class Series(Sequence[Interval]):
+class Series:
     """Epochs of one geometry, in the order of time."""
 
-    def __init__(
-        self,
-        geometry: Geometry,
-        epochs: list[Interval],
-        times: tuple[NDArray[np.int64], NDArray[np.int64]] | None,
-        memory: Memory | None,
-    ) -> None:
-        self.geometry = geometry
-        self.page_size = geometry.page_size
-        self._epochs = epochs
-        self._times = times
-        self._memory = memory
+    def __init__(self, tl: Timeline) -> None:
+        self.timeline = tl
+        self.geometry = tl.geometry
+        self.page_size = tl.page_size
 
     @property
     def npages(self) -> int:
         return self.geometry.npages
 
-    def times(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def __len__(self) -> int:
+        return len(self.timeline)
+
+    def blocks(self) -> Iterator[Block]:
+        """All runs, in blocks of a bounded size; reads the Timeline."""
+        for rows in self.timeline.blocks():
+            first, last = page_numbers(rows, self.page_size, self.geometry.iova)
+            last -= first
+            last += ONE
+            yield Block(rows.epoch, first, last)
+
+    def times(self) -> tuple[Ints, Ints]:
         """Starts and ends; ValueError if they are unknown."""
-        if self._times is None:
+        if not self.timeline.has_times:
             raise ValueError(
                 "this needs times, which are unknown: give rows (bitmap, t_start_ns, t_end_ns)"
             )
-        return self._times
+        return self.timeline.times()
 
     def seconds_each(self) -> NDArray[np.float64]:
         """The length of each epoch; NaN if unknown."""
-        if self._times is None:
+        if not self.timeline.has_times:
             return np.full(len(self), math.nan)
-        starts, ends = self._times
+        starts, ends = self.times()
         return (ends - starts) / NS
 
     @property
@@ -81,21 +81,12 @@ class Series(Sequence[Interval]):
         starts, ends = self.times()
         return (int(ends.max()) - int(starts[0])) / NS
 
-    def __len__(self) -> int:
-        return len(self._epochs)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self._epochs[index]
-
-    def __iter__(self) -> Iterator[Interval]:
-        return iter(self._epochs)
-
     def memory_of(
         self, memory_bytes: float | None, zero_bytes: float | None
     ) -> tuple[float | None, float]:
         """Bytes of all memory in whole pages, and of its zeros: each as given, or as the Timeline
         has it; None if neither says."""
-        noted = self._memory or Memory()
+        noted = self.timeline.memory or Memory()
         if memory_bytes is None:
             memory_bytes = noted.resident_bytes or noted.mapped_bytes
         if memory_bytes is not None and 0 < memory_bytes < math.inf:
@@ -118,22 +109,4 @@ def as_series(source: Source) -> Series:
     tl = Timeline.of(source)
     if not len(tl):
         raise ValueError("no epoch: there is nothing to analyse")
-    epochs = [Interval(page_runs(rows, tl.geometry)) for _, rows in tl.each()]
-    return Series(tl.geometry, epochs, tl.times() if tl.has_times else None, tl.memory)
-
-
-def page_runs(rows: DirtyRows, geometry: Geometry) -> Runs:
-    """The pages of the rows of one epoch."""
-    shift, base = np.uint64(geometry.page_size.bit_length() - 1), np.uint64(geometry.iova)
-    first = (rows.iova - base) >> shift
-    return np.column_stack((first, ((rows.last() - base) >> shift) - first + ONE))
-
-
-def numbers_of(runs: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Each number of the runs (first, how many), ascending."""
-    lengths = runs[:, 1]
-    ends = np.cumsum(lengths)
-    total = int(ends[-1]) if len(ends) else 0
-    pages: NDArray[np.int64] = np.repeat(runs[:, 0] - (ends - lengths), lengths)
-    pages += np.arange(total)
-    return pages
+    return Series(tl)

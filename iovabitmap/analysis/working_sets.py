@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from .._base import html
 from .._base.text import show_bandwidth, show_bytes, show_seconds
-from .measured import volume_curve
+from .history import History, Hits
+from .measured import curve_of, gap_bins, points_of, steps
+from .pieces import pieces_of
 from .precopy import plateau
-from .rates import hot_runs, union_runs
+from .rates import check_part, often
 from .series import Source, as_series
 
 
@@ -65,13 +67,18 @@ def working_set(
     `volume_curve`, bound the plateau.
     """
     series = as_series(tl)
+    check_part(at_least)
+    ks = steps(len(series))
+    pieces = pieces_of(series)
+    hits, history = Hits(pieces), History(pieces, gap_bins(ks, len(series)))
+    for block in pieces.blocks():
+        hits.add(block)
+        history.add(block)
+    curve = curve_of(series, points_of(series, ks, history), memory_bytes, zero_bytes)
     return WorkingSet(
-        union=int(union_runs(series)[:, 1].sum()) * series.page_size,
-        hot=int(hot_runs(series, at_least)[:, 1].sum()) * series.page_size,
-        plateau=plateau(
-            volume_curve(series, memory_bytes=memory_bytes, zero_bytes=zero_bytes),
-            bandwidth=bandwidth,
-        ),
+        union=history.touched() * series.page_size,
+        hot=pieces.sum(often(hits, at_least, len(series))) * series.page_size,
+        plateau=plateau(curve, bandwidth=bandwidth),
         at_least=at_least,
         bandwidth=bandwidth,
         seconds=series.seconds,

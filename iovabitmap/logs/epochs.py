@@ -39,9 +39,9 @@ class Epochs:
         return self.file.blocks(i, j)
 
     def rows(self, i: int, j: int) -> Iterator[Rows]:
-        for block in self.blocks(i, j):
-            dirty = block.length != 0
-            columns = block.epoch, block.iova, block.length
+        self.check_open()
+        for columns in self.file.rows(i, j):
+            dirty = columns[2] != 0
             yield Rows(*columns) if dirty.all() else Rows(*(column[dirty] for column in columns))
 
     def times(self) -> Times:

@@ -6,6 +6,7 @@ from .regions import Dirtied, Memory, Region, mapped
 from .rows import Rows, Store
 from .summary import Summary
 from .timeline import Timeline
+from .union import Union
 
 __all__ = [
     "Axis",
@@ -17,5 +18,6 @@ __all__ = [
     "Store",
     "Summary",
     "Timeline",
+    "Union",
     "mapped",
 ]

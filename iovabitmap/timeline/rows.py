@@ -103,8 +103,7 @@ def by_epoch(blocks: Iterable[Rows], i: int, j: int) -> Iterator[tuple[int, Rows
     waiting: list[Rows] = []
     at = i
     for block in blocks:
-        starts = np.flatnonzero(np.diff(block.epoch, prepend=-1)).tolist()
-        for start, stop in pairwise([*starts, len(block.epoch)]):
+        for start, stop in pairwise([*begins(block).tolist(), len(block.epoch)]):
             epoch = int(block.epoch[start])
             while at < epoch:
                 yield at, join(waiting)
@@ -128,22 +127,8 @@ def cut(rows: Rows, areas: Rows) -> Rows:
     return Rows(rows.epoch[which], begin, end - begin + ONE)
 
 
-def union(blocks: Iterable[Rows]) -> Addresses:
-    """What is in any of the rows, as (iova, length) of shape (n, 2), ascending, joined if they
-    touch. Takes time and memory by the number of rows, wherever they lie."""
-    found = none()
-    waiting: list[Rows] = []
-    count = 0
-    for block in blocks:
-        waiting.append(block)
-        count += len(block.iova)
-        if count > len(found.iova):  # so each row is sorted a few times only
-            found = _joined(join([found, *waiting]))
-            waiting, count = [], 0
-    return _joined(join([found, *waiting])).ranges()
-
-
-def _joined(rows: Rows) -> Rows:
+def joined(rows: Rows) -> Rows:
+    """What is in any of the rows: ascending, as one if they touch."""
     if not len(rows.iova):
         return rows
     order = np.argsort(rows.iova, kind="stable")
@@ -156,6 +141,11 @@ def _joined(rows: Rows) -> Rows:
     return of(np.column_stack((first[begins], last[ends] - first[begins] + ONE)))
 
 
+def begins(block: Rows) -> Ints:
+    """The number of the first row of each epoch of a block that is not empty."""
+    return np.append(0, np.flatnonzero(block.epoch[1:] != block.epoch[:-1]) + 1)
+
+
 def shared(a: Rows, b: Rows, page_size: int, base: int) -> int:
     """How many pages are in both, each of one epoch."""
     return count(cut(a, b), page_size, base) if len(a.iova) and len(b.iova) else 0
@@ -163,7 +153,23 @@ def shared(a: Rows, b: Rows, page_size: int, base: int) -> int:
 
 def count(rows: Rows, page_size: int, base: int) -> int:
     """How many pages the rows hold, in all: also a page that the end of the range cuts."""
+    return int(counts(rows, page_size, base).sum())
+
+
+def counts(rows: Rows, page_size: int, base: int) -> Addresses:
+    """How many pages each row holds."""
+    first, last = page_numbers(rows, page_size, base)
+    found: Addresses = last - first
+    found += ONE
+    return found
+
+
+def page_numbers(rows: Rows, page_size: int, base: int) -> tuple[Addresses, Addresses]:
+    """The first and the last page of each row, counted from the base."""
     shift = np.uint64(page_size.bit_length() - 1)
-    first = (rows.iova - np.uint64(base)) >> shift
-    last = (rows.last() - np.uint64(base)) >> shift
-    return int((last - first).sum()) + len(first)
+    first: Addresses = rows.iova - np.uint64(base)
+    last: Addresses = first + rows.length
+    last -= ONE
+    first >>= shift
+    last >>= shift
+    return first, last

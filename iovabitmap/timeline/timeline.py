@@ -20,6 +20,7 @@ from .epoch import Epoch
 from .regions import Dirtied, Memory, Region, mapped
 from .rows import Addresses, Ints, Rows, Store
 from .summary import Summary, summarize
+from .union import Union
 
 if TYPE_CHECKING:
     import pandas
@@ -252,7 +253,7 @@ class Timeline(Sequence[Epoch]):
 
     def _of_areas(self, areas: Iterable[tuple[int, int]], **about: Any) -> Timeline:
         wanted = np.array([self._pages(*area) for area in areas], np.uint64)
-        found = rows.of(rows.union([rows.of(wanted)]))
+        found = rows.joined(rows.of(wanted))
         if self._areas is not None:
             found = rows.cut(found, self._areas)
         return self._view(_areas=found, _memory=mapped(about["_layout"]), **about)
@@ -278,7 +279,10 @@ class Timeline(Sequence[Epoch]):
 
         Takes time and memory by the number of rows, however large the range of addresses.
         """
-        return rows.union(self.blocks())
+        found = Union(self.geometry)
+        for block in self.blocks():
+            found.add(block)
+        return found.ranges()
 
     def union(self) -> IOVABitmap:
         """A bitmap of the pages that were dirty in any epoch.

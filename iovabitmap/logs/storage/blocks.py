@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from ..._base.interval_arrays import union
 from ..._base.rows import integer_rows
+from ..._core import _first_bad_row
 from ...timeline.rows import Addresses
 from ..errors import LogError
 
@@ -97,21 +98,10 @@ def check(block: Block, meta: Meta, path: StrPath) -> Block:
 def _bad_row(block: Block, meta: Meta) -> int | None:
     """The first row that is outside of the geometry, does not follow the one before it, or has
     other times than its epoch."""
-    base, total = np.uint64(meta.iova), np.uint64(meta.length)
-    offset = block.iova - base  # wraps below the base, which is bad by itself
-    clean = block.length == 0
-    step = np.diff(block.epoch)
-    same = step == 0
-
-    bad = (block.t_start_ns > block.t_end_ns) | (clean & (offset != 0))
-    bad |= (block.iova < base) | (offset >= total)
-    bad |= block.length > total - np.minimum(offset, total)
-    bad[1:] |= (step != 0) & (step != 1)
-    # A sum that wraps belongs to a row that is bad already.
-    bad[1:] |= same & (clean[1:] | clean[:-1] | (offset[1:] < offset[:-1] + block.length[:-1]))
-    bad[1:] |= same & (np.diff(block.t_start_ns) != 0)
-    bad[1:] |= same & (np.diff(block.t_end_ns) != 0)
-    return int(bad.argmax()) if bad.any() else None
+    types = zip(COLUMN_TYPES.values(), block, strict=True)
+    columns = tuple(np.ascontiguousarray(column, dtype).data for dtype, column in types)
+    row = _first_bad_row(columns, meta.iova, meta.length)
+    return row if row < len(block.epoch) else None
 
 
 def page_runs(ranges: npt.ArrayLike, meta: Meta) -> Addresses:

@@ -190,6 +190,10 @@ class Journal:
                 epoch += frame.kind == ROWS
             at = frame.at + frame.nbytes
 
+    def rows(self, i: int, j: int) -> Iterator[tuple[Column, Column, Column]]:
+        """The same without times: epoch, iova and length."""
+        return ((block.epoch, block.iova, block.length) for block in self.blocks(i, j))
+
     def _block(self, frame: Frame) -> Block:
         """What a frame of rows holds. LogError where that is damaged or cannot be true."""
         payload = os.pread(self._fd, frame.nbytes, frame.at)

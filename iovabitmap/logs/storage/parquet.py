@@ -12,8 +12,10 @@ from __future__ import annotations
 import os
 import zlib
 from bisect import bisect_left, bisect_right
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from threading import RLock
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 KEY, CRC_KEY = b"iovabitmap", b"iovabitmap.crc32"
 MAX_CHUNK = 16 << 20  # bytes; of a column in a row group
 EDGE = b"PAR1"
+READ_AHEAD_FROM = 8  # row groups, of a million rows: less is not worth a thread
+
+Answer = TypeVar("Answer")
 
 
 class Group(NamedTuple):
@@ -84,6 +89,21 @@ def _crc(block: Block) -> int:
     return crc
 
 
+def _ahead(read: Callable[[int], Answer], numbers: range) -> Iterator[Answer]:
+    """What `read` gives for each number; if there are many, a thread reads the next one while the
+    one before is worked on. Reading spends most of its time without the interpreter's lock."""
+    if len(numbers) < READ_AHEAD_FROM:
+        yield from map(read, numbers)
+        return
+    with ThreadPoolExecutor(1, "iovabitmap-read") as thread:
+        coming = thread.submit(read, numbers[0])
+        for number in numbers[1:]:
+            ready, coming = coming, thread.submit(read, number)
+            yield ready.result()
+            del ready
+        yield coming.result()
+
+
 class ParquetLog:
     """A finished log to read. LogError where the file is not one, or not whole."""
 
@@ -93,7 +113,10 @@ class ParquetLog:
         pa, pq = need("pyarrow"), need("pyarrow.parquet")
         self.path = path
         self._file = path.open("rb")
+        self._lock = RLock()  # of the file and of what is kept: a thread reads ahead
         self._cached: tuple[int, Block] | None = None
+        self._cached_rows: tuple[int, tuple[Column, Column, Column]] | None = None
+        self._whole: set[int] = set()  # groups that were read and checked
         try:
             self._check_edges()
             with blaming(path, "it cannot be read as Parquet"):
@@ -123,8 +146,9 @@ class ParquetLog:
 
     def close(self) -> None:
         """Lets go of the file. Safe to repeat."""
-        self._cached = None
-        self._file.close()
+        with self._lock:
+            self._cached = self._cached_rows = None
+            self._file.close()
 
     def _check_edges(self) -> None:
         """The marks at both ends, and a footer that fits: the common damage in plain words."""
@@ -161,6 +185,7 @@ class ParquetLog:
             raise LogError(self.path, "its index is not that of its rows")
         self._firsts = [group.first for group in groups]
         self._lasts = [group.last for group in groups]
+        self._times = np.zeros((2, len(self)), np.int64)
         return meta
 
     def blocks(self, i: int, j: int) -> Iterator[Block]:
@@ -169,38 +194,75 @@ class ParquetLog:
             for k in range(bisect_left(self._lasts, i), bisect_right(self._firsts, j - 1)):
                 yield self._group(k).epochs(i, j)
 
+    def rows(self, i: int, j: int) -> Iterator[tuple[Column, Column, Column]]:
+        """The same without times: epoch, iova and length. What was read before is read again in
+        less time, since it is known to be whole."""
+        groups = range(bisect_left(self._lasts, i), bisect_right(self._firsts, j - 1))
+        for epoch, iova, length in _ahead(self._rows, groups if i < j else range(0)):
+            start, stop = np.searchsorted(epoch, (i, j))
+            yield epoch[start:stop], iova[start:stop], length[start:stop]
+
     def times(self) -> tuple[Column, Column]:
-        """Start and end of each epoch, in nanoseconds. Reads these small columns only."""
-        times = np.zeros((2, len(self)), np.int64)
+        """Start and end of each epoch, in nanoseconds. Of what was not read yet it reads these
+        small columns only."""
         for k, group in enumerate(self._groups):
-            epoch, *both = self._columns(k, ["epoch", "t_start_ns", "t_end_ns"])
-            if len(epoch) and (epoch.min() < group.first or epoch.max() > group.last):
-                raise LogError(self.path, f"row group {k} has not the epochs that the index says")
-            times[:, epoch] = both
-        starts, ends = times
+            with self._lock:
+                if k in self._whole:
+                    continue
+                epoch, *both = self._columns(k, ["epoch", "t_start_ns", "t_end_ns"])
+                if len(epoch) and (epoch.min() < group.first or epoch.max() > group.last):
+                    raise LogError(
+                        self.path, f"row group {k} has not the epochs that the index says"
+                    )
+                self._note_times(epoch, *both)
+        starts, ends = self._times
         return starts, ends
+
+    def _note_times(self, epoch: Column, starts: Column, ends: Column) -> None:
+        """Takes the times of the epochs of a group."""
+        begins = np.append(0, np.flatnonzero(epoch[1:] != epoch[:-1]) + 1)
+        self._times[:, epoch[begins]] = starts[begins], ends[begins]
 
     def _group(self, k: int) -> Block:
         """The rows of a group. The last one is kept: its other epochs are likely next."""
-        if self._cached is None or self._cached[0] != k:
-            self._cached = None
-            self._cached = k, self._read(k)
-        return self._cached[1]
+        with self._lock:
+            if self._cached is None or self._cached[0] != k:
+                self._cached = None
+                self._cached = k, self._read(k)
+            return self._cached[1]
+
+    def _rows(self, k: int) -> tuple[Column, Column, Column]:
+        """Of a group epoch, iova and length, kept like it."""
+        with self._lock:
+            if k not in self._whole or (self._cached is not None and self._cached[0] == k):
+                block = self._group(k)
+                return block.epoch, block.iova, block.length
+            if self._cached_rows is None or self._cached_rows[0] != k:
+                self._cached = self._cached_rows = None
+                epoch, iova, length = self._columns(k, ["epoch", "iova", "length"])
+                self._cached_rows = k, (epoch, iova, length)
+            return self._cached_rows[1]
 
     def _read(self, k: int) -> Block:
         group = self._groups[k]
+        self._cached_rows = None
         block = Block(*self._columns(k))
         if _crc(block) != group.crc:
             raise LogError(self.path, f"row group {k} is damaged: its checksum is wrong")
         if (block.epoch[0], block.epoch[-1]) != (group.first, group.last):
             raise LogError(self.path, f"row group {k} has not the epochs that the index says")
-        return check(block, self.meta, self.path)
+        check(block, self.meta, self.path)
+        self._note_times(*block[:3])
+        self._whole.add(k)
+        return block
 
     def _columns(self, k: int, names: list[str] | None = None) -> list[Column]:
-        """Some or all columns of a group, before its checksum was looked at."""
+        """Some or all columns of a group, before its checksum was looked at. Of one that is whole
+        it was, and the checksums of Parquet's pages tell what was damaged since."""
         where = f"row group {k} cannot be read"
         with blaming(self.path, where):
-            self._check_chunks(k)
+            if k not in self._whole:
+                self._check_chunks(k)
             columns: list[Any] = self._parquet.read_row_group(k, names, use_threads=False).columns
             if any(column.null_count or len(column) != self._groups[k].rows for column in columns):
                 raise LogError(self.path, f"{where}: it has not the rows that it claims")
