@@ -83,7 +83,10 @@ class Epoch:
             write_words(bm, file)
 
     def __repr__(self) -> str:
-        seconds = self.seconds
+        try:
+            seconds = self.seconds
+        except ValueError:  # of a log that is closed, or damaged
+            seconds = None
         when = "" if seconds is None else f": {seconds:g} s from {self.t_start_ns} ns"
         return f"<Epoch {self.index}{when}>"
 

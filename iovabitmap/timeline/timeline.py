@@ -31,7 +31,7 @@ Timed: TypeAlias = "tuple[IOVABitmap, int, int]"
 Source: TypeAlias = "Timeline | IOVABitmap | Iterable[IOVABitmap | Timed]"  # of Timeline.of
 
 
-class Timeline(Sequence[Epoch]):
+class Timeline:
     """Epochs over one range of addresses, in the order of time: which pages were dirty in each.
 
     A log is one (`DirtyLog`); `Timeline.of` makes one of bitmaps. ``tl[3]`` is an `Epoch`.
@@ -127,6 +127,7 @@ class Timeline(Sequence[Epoch]):
         return Epoch(self, n % len(self))
 
     def __iter__(self) -> Iterator[Epoch]:
+        # Not a collections.abc.Sequence: Polars makes objects of those, and does not ask for Arrow.
         return (Epoch(self, n) for n in range(len(self)))
 
     def between(self, t0_ns: int, t1_ns: int) -> Timeline:
