@@ -35,9 +35,9 @@ def make(path: Path, *, epochs: int = 36_000, rows: int = 2_500, seed: int = 1) 
 def _meta(path: Path) -> object:
     empty = path.with_name(path.name + ".empty")
     notes = {"memory": {"resident_bytes": GUEST_BYTES}}
-    with ib.DirtyLog.create(
-        empty, BASE, GUEST_BYTES, PAGE, source="made for benchmarks", notes=notes
-    ) as log:
+    geometry = ib.Geometry(BASE, GUEST_BYTES, PAGE)
+    ib.LogWriter(empty, geometry, source="made for benchmarks", notes=notes).close()
+    with ib.DirtyLog.open(empty) as log:
         meta = log._meta
     empty.unlink()
     return meta

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from .._base import html
 from .._base.text import show_bytes, show_count, show_seconds
+from .summary import summarize
 
 if TYPE_CHECKING:
     from .readable import Readable
@@ -29,7 +30,7 @@ def pictures(tl: Readable) -> list[str]:
     or there are very many epochs."""
     if not 0 < len(tl) <= SCAN_EPOCHS:
         return []
-    summary = tl.summary(rows=ROWS, columns=html.CELLS_ACROSS)
+    summary = summarize(tl, ROWS, html.CELLS_ACROSS, None)
     size = show_bytes(summary.union_count * tl.page_size)
     ever = f"ever dirty: {show_count(summary.union_count, 'page')}, {size}"
     if tl.has_times:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from .._base.geometry import Geometry
@@ -11,7 +11,6 @@ from .rows import Addresses, Rows, Times
 if TYPE_CHECKING:
     from .._core import IOVABitmap
     from .regions import Region
-    from .summary import Summary
 
 
 class Readable(Protocol):
@@ -34,8 +33,5 @@ class Readable(Protocol):
     def blocks(self) -> Iterator[Rows]: ...
     def each(self) -> Iterator[tuple[int, Rows]]: ...
     def union_ranges(self) -> Addresses: ...
-    def summary(
-        self, *, rows: int = ..., columns: int = ..., progress: Callable[[int], object] | None = ...
-    ) -> Summary: ...
     def _blocks(self, i: int, j: int) -> Iterator[Rows]: ...
     def _union(self, i: int, j: int) -> IOVABitmap: ...

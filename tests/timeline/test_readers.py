@@ -46,7 +46,7 @@ def test_polars(times):
 @pytest.mark.parametrize("times", [True, False])
 def test_duckdb(times):
     duckdb = pytest.importorskip("duckdb")
-    tl = ib.Timeline.of(TIMED if times else [bm for bm, *_ in TIMED])
+    tl = ib.Timeline.of(TIMED if times else [bm for bm, *_ in TIMED])  # noqa: F841  # DuckDB finds it
     found = duckdb.sql("select * from tl")
     assert [str(kind) for kind in found.types] == ["BIGINT"] * 3 + ["UBIGINT"] * 2
     assert found.fetchall() == (ROWS if times else UNTIMED)
@@ -75,11 +75,12 @@ def test_addresses_are_not_copied():
 
 
 def test_a_log_that_is_closed_says_so(tmp_path):
-    log = ib.DirtyLog.create(tmp_path / "a.parquet", 0x1000, 0x10000, 4096)
-    for each in TIMED:
-        log.append(*each)
+    with ib.LogWriter(tmp_path / "a.parquet", TIMED[0][0]) as writer:
+        for each in TIMED:
+            writer.append(*each)
+    log = ib.DirtyLog.open(tmp_path / "a.parquet")
     reader, epoch, part = pa.RecordBatchReader.from_stream(log), log[0], log[1:]
-    log.abandon()
+    log.close()
     for ask in (reader.read_all, part.to_arrow, part.to_pandas, part.epochs, epoch.ranges):
         with pytest.raises(ValueError, match="the log is closed"):
             ask()
