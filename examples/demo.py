@@ -16,14 +16,14 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
-from demo_snapshot import Snapshot
 from demo_workload import PAGE, Workload
 
 import iovabitmap as ib
-from iovabitmap.sources import WriteTracker
+from iovabitmap.sources import SnapshotDiff, Source, WriteTracker
 
 try:
     from demo_plot import heatmap
@@ -35,6 +35,8 @@ except ImportError as error:
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from iovabitmap.recording import Recorder, Recording
 
 MIB = 1 << 20
 BINS = 256  # rows of the heatmap
@@ -70,43 +72,36 @@ class Epoch:
         return self.dirty * PAGE / MIB / (self.end - self.start)
 
 
-class Recorder:
-    """Turns collects into epochs."""
+class Epochs:
+    """What the demonstration shows of each epoch of a recording."""
 
-    def __init__(self, source: WriteTracker | Snapshot, nbytes: int) -> None:
-        self.source = source
-        self.bitmap = ib.IOVABitmap(0, nbytes, PAGE)
-        self.before = np.zeros(self.bitmap.nbits, bool)
+    def __init__(self, nbytes: int) -> None:
+        npages = nbytes // PAGE
+        self.before = np.zeros(npages, bool)
         self.times: dict[str, NDArray[np.int64]] = {}  # by phase: epochs that a page was dirty in
-        bins = min(BINS, self.bitmap.nbits)
-        self.bin_edges = np.arange(bins + 1) * self.bitmap.nbits // bins
-        self.epochs: list[Epoch] = []
-        self.zero = self.last = time.monotonic()
+        bins = min(BINS, npages)
+        self.bin_edges = np.arange(bins + 1) * npages // bins
+        self.all: list[Epoch] = []
 
-    def record(self, phase: str) -> Epoch:
-        """One epoch: from the last call, or the making of this, to now."""
-        self.bitmap.reset()
-        begin = time.monotonic()
-        dirty = self.source.collect(self.bitmap)
-        now = time.monotonic()
-        mask = self.bitmap.to_mask()
+    def add(self, phase: str, recorder: Recorder) -> Epoch:
+        """The last epoch that was recorded."""
+        tally, mask = recorder.tally, recorder.bitmap.to_mask()
         again = int(np.count_nonzero(mask & self.before))
         self.before = mask
         self.times.setdefault(phase, np.zeros(mask.size, np.int64))[mask] += 1
         sums = np.add.reduceat(mask, self.bin_edges[:-1], dtype=np.int64)
         epoch = Epoch(
             phase=phase,
-            start=self.last - self.zero,
-            end=now - self.zero,
-            collect_s=now - begin,
-            dirty=dirty,
-            ranges=len(self.bitmap.ranges()),
-            newly=dirty - again,
+            start=tally.seconds - tally.last_ns / 1e9,
+            end=tally.seconds,
+            collect_s=tally.last_look_ns / 1e9,
+            dirty=tally.last_pages,
+            ranges=len(recorder.bitmap.ranges()),
+            newly=tally.last_pages - again,
             again=again,
             density=sums / np.diff(self.bin_edges),
         )
-        self.last = now
-        self.epochs.append(epoch)
+        self.all.append(epoch)
         return epoch
 
 
@@ -144,8 +139,9 @@ def add_row(to: Table, epoch: Epoch, strip: int) -> None:
     )
 
 
-def watch(workload: Workload, recorder: Recorder, console: Console) -> None:
+def watch(source: Source, workload: Workload, console: Console) -> Epochs:
     """Runs the phases in a thread, and prints an epoch for each interval and each phase's end."""
+    epochs = Epochs(len(workload.memory))
     strip = min(max(console.width - 61, 8), 64)
     console.print(table(strip, header=True))
     columns = (
@@ -154,35 +150,47 @@ def watch(workload: Workload, recorder: Recorder, console: Console) -> None:
         TextColumn("{task.percentage:3.0f} %"),
         TimeElapsedColumn(),
     )
+    phases = list(workload.phases.items())
     with (
+        TemporaryDirectory(prefix="demo-") as folder,
         Progress(*columns, console=console) as bar,
         ThreadPoolExecutor(1, "workload") as worker,
     ):
-        task = bar.add_task("", total=len(workload.phases))
-        try:
-            for done, (name, phase) in enumerate(workload.phases.items()):
+        task = bar.add_task("", total=len(phases))
+        running: list[Future[None]] = []
+
+        def over(until_ns: int) -> bool:
+            """Waits for the end of a phase, which an epoch has whole; whether it was the last."""
+            if not running or running[-1].done():
                 workload.progress = 0.0
-                running: Future[None] = worker.submit(phase)
-                finished = False
-                while not finished:
-                    wait([running], max(0.0, recorder.last + workload.interval - time.monotonic()))
-                    finished = running.done()  # before the look, which so sees all of the phase
-                    row = table(strip, header=False)
-                    add_row(row, recorder.record(name), strip)
-                    workload.observed += 1
-                    bar.update(task, description=name, completed=done + workload.progress)
-                    console.print(row)
-                running.result()
-            bar.update(task, description="done", completed=len(workload.phases))
+                running.append(worker.submit(phases[len(running)][1]))
+            wait(running[-1:], max(0.0, (until_ns - time.monotonic_ns()) / 1e9))
+            return len(running) == len(phases) and running[-1].done()
+
+        def show(recording: Recording) -> None:
+            done, name = len(running) - 1, phases[len(running) - 1][0]
+            row = table(strip, header=False)
+            add_row(row, epochs.add(name, recording.recorder), strip)
+            workload.observed += 1
+            bar.update(task, description=name, completed=done + workload.progress)
+            console.print(row)
+
+        try:
+            path = Path(folder) / "demo.parquet"
+            ib.record(source, path, interval=workload.interval, on_epoch=show).run(over)
+            for each in running:
+                each.result()
+            bar.update(task, description="done", completed=len(phases))
         finally:
             workload.stopped = True
+    return epochs
 
 
-def print_findings(workload: Workload, recorder: Recorder, console: Console) -> None:
-    epochs = recorder.epochs
+def print_findings(workload: Workload, recorded: Epochs, console: Console) -> None:
+    epochs = recorded.all
     page_mib = PAGE / MIB
     total = len(workload.memory) / MIB
-    distinct = np.count_nonzero(sum(recorder.times.values())) * page_mib
+    distinct = np.count_nonzero(sum(recorded.times.values())) * page_mib
     written = sum(epoch.dirty for epoch in epochs) * page_mib
     rates = {}
     for name in workload.phases:
@@ -191,7 +199,7 @@ def print_findings(workload: Workload, recorder: Recorder, console: Console) -> 
         rates[name] = sum(epoch.dirty for epoch in of_phase) * page_mib / seconds
     worst = max(rates, key=rates.__getitem__)
     updates = sum(epoch.phase == "updates" for epoch in epochs)
-    hot = np.count_nonzero(recorder.times["updates"] > updates / 2) * page_mib
+    hot = np.count_nonzero(recorded.times["updates"] > updates / 2) * page_mib
     collects = [epoch.collect_s * 1000 for epoch in epochs]
 
     console.print(LEGEND, style="dim")
@@ -217,10 +225,10 @@ def print_findings(workload: Workload, recorder: Recorder, console: Console) -> 
         console.print(f"  {line}")
 
 
-def choose_source(wanted: str, workload: Workload, console: Console) -> WriteTracker | Snapshot:
+def choose_source(wanted: str, workload: Workload, console: Console) -> Source:
     """The source that was asked for; with "auto" the best that works here, and why."""
     if wanted == "snapshot":
-        return Snapshot(workload.memory)
+        return SnapshotDiff(workload.memory)
     probe = WriteTracker.probe()
     if probe:
         return WriteTracker(workload.memory)
@@ -230,7 +238,7 @@ def choose_source(wanted: str, workload: Workload, console: Console) -> WriteTra
         f"This machine cannot track writes: {probe.reason}.\n"
         "Comparing the memory with a copy of it instead: slower, and it sees changes only."
     )
-    return Snapshot(workload.memory)
+    return SnapshotDiff(workload.memory)
 
 
 def main() -> None:
@@ -243,8 +251,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("build/demo/heatmap.png"), help="picture")
     parser.add_argument("--source", choices=("auto", "tracker", "snapshot"), default="auto")
     options = parser.parse_args()
-    if options.mib < 1 or not 0 < options.interval <= 10:
-        parser.error("--mib must be 1 or more, --interval more than 0 and at most 10")
+    if options.mib < 1 or not 0.001 <= options.interval <= 10:
+        parser.error("--mib must be 1 or more, --interval must be 0.001 to 10")
 
     console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
@@ -252,12 +260,10 @@ def main() -> None:
     console.print(f"{options.mib} MiB of random numbers: sort, update at random, sweep")
     workload = Workload(options.mib * MIB, options.interval)
     source = choose_source(options.source, workload, console)
-    name = "comparing with a copy" if isinstance(source, Snapshot) else "WriteTracker"
-    with source:
-        recorder = Recorder(source, len(workload.memory))
-        watch(workload, recorder, console)
-    print_findings(workload, recorder, console)
-    heatmap(recorder.epochs, workload, name, options.out)
+    name = "comparing with a copy" if isinstance(source, SnapshotDiff) else "WriteTracker"
+    recorded = watch(source, workload, console)
+    print_findings(workload, recorded, console)
+    heatmap(recorded.all, workload, name, options.out)
     console.print(f"  heatmap: {options.out.resolve()}", soft_wrap=True)
 
 

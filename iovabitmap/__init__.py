@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ._core import Diff, IOVABitmap, IOVARangeError, PinError, Stats, Window, alloc, nbytes_for
     from .jupyter import load_ipython_extension as load_ipython_extension
     from .logs import DirtyLog, LogError, LogWriter
+    from .recording import record
     from .timeline import Timeline
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "alloc",
     "get_include",
     "nbytes_for",
+    "record",
 ]
 
 __version__ = "0.9.0"
@@ -53,7 +55,7 @@ _load = loader(
     globals(),
     dict.fromkeys(__all__, "_core")
     | dict.fromkeys(("DirtyLog", "LogError", "LogWriter"), "logs")
-    | {"Geometry": "_base.geometry", "Timeline": "timeline"}
+    | {"Geometry": "_base.geometry", "Timeline": "timeline", "record": "recording"}
     | {"load_ipython_extension": "jupyter"},  # which `%load_ext iovabitmap` calls
     modules=["_core"],  # PyCapsule_Import() imports this package alone, then asks for the rest
 )

@@ -20,6 +20,7 @@ from ._base.intervals import union as union_of
 from ._base.optional import need
 from ._base.text import duration_ns, show_bytes, show_seconds
 from .recording.own_process import OwnRecording
+from .recording.recording import MIN_INTERVAL
 from .sources import ProcessTracker
 
 if TYPE_CHECKING:
@@ -233,8 +234,8 @@ def _arguments(line: str) -> tuple[float, str]:
         interval = duration_ns(given.interval)
     except ValueError as error:
         raise _usage(f"--interval: {error}") from None
-    if not interval:
-        raise _usage(f"--interval must be longer than 0, not {given.interval}")
+    if interval < MIN_INTERVAL * 1e9:
+        raise _usage(f"--interval must be at least {MIN_INTERVAL} seconds, not {given.interval}")
     if given.name and not given.name.isidentifier():
         raise _usage(f"{given.name!r} is not a valid name")
     return interval / 1e9, given.name

@@ -9,6 +9,13 @@ class Schedule:
     A look that takes long makes no later one later: the moments that pass meanwhile are left out,
     and counted.
 
+    Parameters
+    ----------
+    start_ns, interval_ns : int
+    max_overhead : float
+        The part of the time that looks may take, above 0 and at most 1: after one that took long,
+        moments are left out too.
+
     Attributes
     ----------
     start_ns, due_ns : int
@@ -25,16 +32,20 @@ class Schedule:
     (None, 500, 2)
     """
 
-    def __init__(self, start_ns: int, interval_ns: int) -> None:
+    def __init__(self, start_ns: int, interval_ns: int, max_overhead: float = 1.0) -> None:
         if interval_ns <= 0:
             raise ValueError(f"an interval must be longer than 0, not {interval_ns} ns")
+        if not 0 < max_overhead <= 1:
+            raise ValueError(f"max_overhead must be above 0 and at most 1, not {max_overhead}")
         self._interval_ns = interval_ns
+        self._rest = 1 / max_overhead - 1  # for each second of looking
         self.start_ns = start_ns
         self.due_ns = start_ns + interval_ns
         self.missed = 0
 
-    def looked(self, now_ns: int) -> None:
-        """The look of the moment that was due is over by now."""
-        passed = max(0, now_ns - self.due_ns) // self._interval_ns
+    def looked(self, now_ns: int, took_ns: int = 0) -> None:
+        """The look of the moment that was due is over by now, and took so long."""
+        from_ns = now_ns + int(took_ns * self._rest)
+        passed = max(0, from_ns - self.due_ns) // self._interval_ns
         self.missed += passed
         self.due_ns += (passed + 1) * self._interval_ns

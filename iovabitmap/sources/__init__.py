@@ -11,6 +11,7 @@ from ._placement import GuestRam
 from .command_tracker import CommandTracker
 from .probe import Probe
 from .process_tracker import ProcessTracker
+from .protocol import Source
 from .snapshot_diff import SnapshotDiff
 from .soft_dirty import SoftDirty
 from .write_tracker import WriteTracker
@@ -23,6 +24,7 @@ __all__ = [
     "ProcessTracker",
     "SnapshotDiff",
     "SoftDirty",
+    "Source",
     "Untracked",
     "WriteTracker",
 ]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .probe import Probe
 
 
-class Source(ABC):
+class BaseSource(ABC):
     """A source of dirty pages: made, started, collected from, stopped.
 
     Attributes
@@ -88,7 +88,7 @@ class Source(ABC):
     @property
     def started(self) -> bool:
         """True between `start()` and `stop()`, in this process."""
-        return self._owner == Source._generation
+        return self._owner == BaseSource._generation
 
     def start(self) -> None:
         """Begins; from here on writes are seen. Does nothing where it is started.
@@ -107,7 +107,7 @@ class Source(ABC):
             if self._pending is None:
                 self._pending = self._new_pending()
             self._start()
-            self._owner = Source._generation
+            self._owner = BaseSource._generation
 
     def stop(self) -> None:
         """Ends it. Does nothing where it is stopped. Writes not collected are forgotten, but for
@@ -220,7 +220,7 @@ def _whole_pages(rows: npt.NDArray[np.uint64], pending: _core.IOVABitmap) -> npt
 
 
 def _count_fork() -> None:
-    Source._generation += 1
+    BaseSource._generation += 1
 
 
 if hasattr(os, "register_at_fork"):

@@ -18,7 +18,7 @@ from ._memory import MostMemory
 from ._placement import Packed
 from ._preloaded import Reception, library
 from ._processes import command_of, descendants, why_not_preloadable, why_not_preloaded
-from ._source import Source
+from ._source import BaseSource
 from .maps import thread_stacks
 from .probe import Probe, probed
 from .process_tracker import DEFAULT_LENGTH, ProcessTracker, named
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _NO_LAST_LOOK = "ended without telling (a signal, or exec): what it wrote last is not known"
 
 
-class CommandTracker(Source):
+class CommandTracker(BaseSource):
     """Runs a program and tracks writes to its memory, and to that of its children.
 
     A small library is loaded into the program (LD_PRELOAD), which hands descriptors for its memory

@@ -14,7 +14,7 @@ from . import maps
 from ._address_space import AddressSpace
 from ._memory import MostMemory
 from ._placement import Packed
-from ._source import Source
+from ._source import BaseSource
 from .probe import Probe, probed
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 DEFAULT_LENGTH = 1 << 38
 
 
-class ProcessTracker(Source):
+class ProcessTracker(BaseSource):
     """Tracks writes to all private writable memory of this process: Linux 6.7 and later.
 
     Heap, stacks of threads, data of libraries, anonymous memory and private mappings of files;

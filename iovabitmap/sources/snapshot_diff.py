@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import _core
 from ._layout import LayoutRow
-from ._source import Source
+from ._source import BaseSource
 from .probe import Probe
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _STEP = 4 << 20  # bytes read at once, a multiple of every sensible page size
 
 
-class SnapshotDiff(Source):
+class SnapshotDiff(BaseSource):
     """Compares memory with a shadow copy, page by page: for memory that can only be read.
 
     It needs nothing of the system and works everywhere, with a buffer or with a file, such as a

@@ -17,7 +17,7 @@ from .._base.interval_arrays import intersect, rows_of
 from . import maps
 from ._layout import NO_ROOM, LayoutRow, Untracked, piece_name
 from ._placement import NoRoomError, Packed, Piece
-from ._source import Source
+from ._source import BaseSource
 from .probe import Probe, probed
 from .process_tracker import DEFAULT_LENGTH
 
@@ -35,7 +35,7 @@ _SOFT_DIRTY, _FILE, _SWAPPED, _PRESENT = (np.uint64(1 << bit) for bit in (55, 61
 _STEP_PAGES = 1 << 16
 
 
-class SoftDirty(Source):
+class SoftDirty(BaseSource):
     """Tracks the private writable memory of a running process by soft-dirty bits: Linux 3.11.
 
     Parameters

@@ -18,7 +18,7 @@ import click  # noqa: E402
 
 from iovabitmap.cli import _running, _types  # noqa: E402
 from iovabitmap.cli._app import app  # noqa: E402
-from iovabitmap.recording import running  # noqa: E402
+from iovabitmap.recording import life as life_module  # noqa: E402
 from iovabitmap.sources import CommandTracker  # noqa: E402
 
 _probe = CommandTracker.probe()
@@ -175,8 +175,8 @@ def test_an_interval_longer_than_a_poll_can_wait(tmp_path):
 
 def test_waiting_goes_on_behind_what_a_poll_can_wait(monkeypatch):
     """Not before the moment has come, however often it must be asked."""
-    monkeypatch.setattr(running, "LONGEST_POLL_MS", 0.5)
-    life = running.Life(os.getpid())
+    monkeypatch.setattr(life_module, "LONGEST_POLL_MS", 0.5)
+    life = life_module.Life(os.getpid())
     try:
         until = time.monotonic_ns() + 20_000_000
         assert life.over(until) is False and time.monotonic_ns() >= until

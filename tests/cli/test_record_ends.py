@@ -193,7 +193,8 @@ sys.exit({own})
     assert result[0] == status and "to the end" in result[1]
     assert "No space left on device" in result[2]
     with ib.DirtyLog.open(out) as log:
-        assert len(log) == 2 and not log.unfinished
+        assert len(log) == 2 and "not closed" in log.unfinished
+    assert "the log is unfinished" in result[2]
 
 
 @pytest.mark.parametrize(

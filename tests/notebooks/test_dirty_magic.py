@@ -68,14 +68,14 @@ def test_the_recording_itself_writes_little():
     in_a_shell(
         """
         import threading
-        from iovabitmap.recording.own_process import OwnRecording
-        look, looks, enough = OwnRecording._look, [], threading.Event()
+        from iovabitmap.recording import Recorder
+        look, looks, enough = Recorder.look, [], threading.Event()
         def counted(self):
             look(self)
             looks.append(1)
             if len(looks) == 5:
                 enough.set()
-        OwnRecording._look = counted
+        Recorder.look = counted
         shell.user_ns["enough"] = enough
         run("%%dirty --interval 0.01 log\\nassert enough.wait(60)")
         assert [epoch.count() for epoch in shell.user_ns["log"]][-1] < 2000
@@ -149,8 +149,8 @@ def test_where_writes_cannot_be_tracked_it_says_so():
 def test_a_recording_that_fails_says_so_and_the_cell_goes_on():
     in_a_shell(
         """
-        from iovabitmap.recording.own_process import OwnRecording
-        look, calls = OwnRecording._look, []
+        from iovabitmap.recording import Recorder
+        look, calls = Recorder.look, []
         import threading
         failed = threading.Event()
         def fail(self):
@@ -159,7 +159,7 @@ def test_a_recording_that_fails_says_so_and_the_cell_goes_on():
                 failed.set()
                 raise OSError(28, "disk full")
             look(self)
-        OwnRecording._look = fail
+        Recorder.look = fail
         shell.user_ns["failed"] = failed
         result, captured = run("%%dirty --interval 0.001 log\\nassert failed.wait(60)\\nended = 1")
         assert result.success and shell.user_ns["ended"] == 1

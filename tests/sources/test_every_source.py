@@ -23,7 +23,7 @@ from iovabitmap.sources import (
     SoftDirty,
     WriteTracker,
 )
-from iovabitmap.sources._source import Source
+from iovabitmap.sources._source import BaseSource
 from support import programs
 from support.memory import HOST_PAGE, address_of
 
@@ -435,7 +435,7 @@ def test_in_a_forked_child(rig, monkeypatch):
     rig.source.start()
     rig.write([1])
     with monkeypatch.context() as patch:
-        patch.setattr(Source, "_generation", 1)
+        patch.setattr(BaseSource, "_generation", 1)
         assert not rig.source.started
         with pytest.raises(ChildProcessError, match="start\\(\\) begins anew"):
             rig.source.collect(ib.IOVABitmap(rig.source.iova, rig.source.length))

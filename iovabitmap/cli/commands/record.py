@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from datetime import datetime
 from itertools import count
@@ -11,10 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from iovabitmap._base.geometry import Geometry
 from iovabitmap._base.text import show_bytes, show_seconds
-from iovabitmap.logs import LogWriter
-from iovabitmap.recording import Recorder, Schedule
+from iovabitmap.recording import record
 from iovabitmap.recording.running import Running
 
 from .. import _running, _types
@@ -23,9 +20,9 @@ from .._output import StatusLine, json_option, print_json, warn
 from .._running import make_tracker, start_program
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
-    from iovabitmap.sources import CommandTracker
+    from iovabitmap.recording import Recorder
 
 SHOWN = 10  # of what was not tracked
 STANDARD_ERROR = 2
@@ -82,26 +79,24 @@ def command(
     """
     tracker = make_tracker(**what, stdout=STANDARD_ERROR if as_json else None)
     out = out or default_name(what["words"], what["python"])
-    with (
-        new_log(out, tracker, interval) as log,
-        Running(tracker, lambda: start_program(tracker)) as running,
-    ):
-        recorder = Recorder(tracker, log, Schedule(running.start_ns, interval))
-        stop = None if duration is None else running.start_ns + duration
+    recording = record(
+        tracker,
+        out,
+        interval=interval / 1e9,
+        duration=None if duration is None else duration / 1e9,
+        on_epoch=lambda recording: line(lambda: brief(recording.recorder)),
+    )
+    with Running(tracker, lambda: recording.begin(lambda: start_program(tracker))) as running:
         with StatusLine(progress) as line:
-            failure = attempt(
-                lambda: recorder.run(running.life, stop, lambda: line(lambda: brief(recorder)))
-            )
-            tracker.stop()
-            closing = attempt(log.close)
-        say(recorder, out, interval)
-        for problem in filter(None, (failure, closing)):
-            warn(f"{out}: {problem}")
+            failure = attempt(lambda: recording.run(running.life.over))
+        say(recording.recorder, out, interval)
+        if failure:
+            warn(f"{out}: {failure}; the log is unfinished")
         status = running.exit_status()
     if as_json:
-        found = document(recorder, interval)
+        found = document(recording.recorder, interval)
         print_json({"log": str(out), "command": tracker.argv, "status": status, **found})
-    return status or (FAILED if failure or closing else 0)
+    return status or (FAILED if failure else 0)
 
 
 def default_name(words: Sequence[str], python: bool) -> Path:
@@ -113,26 +108,6 @@ def default_name(words: Sequence[str], python: bool) -> Path:
     name = f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
     paths = (Path(f"{name}{f'-{n}' if n else ''}.parquet") for n in count())
     return next(path for path in paths if not path.exists())  # another may be of the same second
-
-
-@contextlib.contextmanager
-def new_log(out: Path, tracker: CommandTracker, interval: int) -> Iterator[LogWriter]:
-    """The log, to be closed inside. What is interrupted stays as it is, and can be opened; a
-    recording that never began leaves nothing."""
-    log = LogWriter(
-        out,
-        Geometry(tracker.iova, tracker.length, tracker.granularity),
-        source=type(tracker).__name__,
-        command=tracker.argv,
-        notes={"interval_ns": interval},
-    )
-    try:
-        yield log
-    finally:
-        if len(log):
-            log.abort()
-        else:
-            log.discard()
 
 
 def attempt(action: Callable[[], object]) -> str:

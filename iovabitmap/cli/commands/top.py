@@ -15,7 +15,8 @@ from rich.text import Text
 
 from iovabitmap._base.text import show_bytes, show_seconds
 from iovabitmap.recording import Schedule
-from iovabitmap.recording.running import Life, Running
+from iovabitmap.recording.life import Life
+from iovabitmap.recording.running import Running
 
 from .. import _running, _types
 from .._given import refuse
