@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -13,9 +13,7 @@ from .axis import Axis, Floats
 from .rows import Ints, Times
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from .readable import Readable
+    from collections.abc import Callable, Iterator
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +50,23 @@ class Summary:
     ever: of_rows.Addresses
 
 
+class Counted(Protocol):
+    """What a summary is made of: a `Timeline`."""
+
+    def __len__(self) -> int: ...
+    @property
+    def iova(self) -> int: ...
+    @property
+    def page_size(self) -> int: ...
+    @property
+    def has_times(self) -> bool: ...
+    def times(self) -> Times: ...
+    def blocks(self) -> Iterator[of_rows.Rows]: ...
+    def union_ranges(self) -> of_rows.Addresses: ...
+
+
 def summarize(
-    tl: Readable, rows: int, columns: int, progress: Callable[[int], object] | None
+    tl: Counted, rows: int, columns: int, progress: Callable[[int], object] | None
 ) -> Summary:
     """Reads a Timeline twice, a block at a time: first for its axis."""
     union = tl.union_ranges()
