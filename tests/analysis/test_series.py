@@ -223,7 +223,7 @@ def test_what_is_no_series():
         an.dirty_rate(log[1:1])
     with pytest.raises(ValueError, match="Geometry"):
         an.dirty_rate([*log, (ib.IOVABitmap(0, PAGE), 20 * SECOND, 21 * SECOND)])
-    with pytest.raises(ValueError, match="epoch 1 is from"):
+    with pytest.raises(ValueError, match="epoch 1 starts at"):
         an.dirty_rate([log[1], log[0]])
     with pytest.raises(ValueError, match="at_least"):
         an.hot_ranges(log, at_least=0)

@@ -82,7 +82,7 @@ def test_logs_say_the_same(source):
     summary = source.summary()
     assert summary.union_count == PAGES and summary.counts.tolist() == [PAGES] * 4
     assert summary.density.max() == 1 == summary.density.min()
-    assert [(each.pages, each.nbytes) for each in source.by_memory()] == [(PAGES, LENGTH)]
+    assert [(each.count, each.nbytes) for each in source.by_memory()] == [(PAGES, LENGTH)]
     assert source.union().ranges().tolist() == [[BASE, LENGTH]]
 
 
