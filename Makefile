@@ -20,7 +20,7 @@ unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .SECONDARY:
-.PHONY: help environment demo test test-core test-python lint format bench bench-fleet docs proof proof-short sanitize \
+.PHONY: help environment demo test test-core test-python lint format bench bench-fleet bench-scale docs proof proof-short sanitize \
 	sanitize-core sanitize-python tsan test-freethreaded valgrind crash \
 	faults-long suite-long qemu-tests notebook-tests browser-tests dist wheel-test wheel-short extras-test release wheels clean distclean
 
@@ -42,6 +42,11 @@ FLEET_ARGS ?=
 
 bench-fleet: $(VENV)/.extra-fleet ## How a fleet's time changes with Dask's workers; FLEET_ARGS="--logs 50"
 	$(BIN)/python benchmarks/fleet.py $(FLEET_ARGS)
+
+SCALE_ARGS ?=
+
+bench-scale: $(VENV)/.extra-bench $(VENV)/.extra-test ## Analyses of a long log beside DuckDB; SCALE_ARGS="--epochs 3600"
+	$(BIN)/python benchmarks/scale.py $(SCALE_ARGS)
 
 docs: $(VENV)/.extra-docs ## The manual, to docs/_build/html
 	$(BIN)/sphinx-build --fail-on-warning --keep-going -q -b html docs docs/_build/html

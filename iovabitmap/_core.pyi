@@ -219,6 +219,16 @@ _UNLOCK_BYTES: Final[int]
 
 def _first_bad_row(columns: tuple[Buffer, ...], base: _Int, length: _Int, /) -> int: ...
 def _add_hits(rows: tuple[Buffer, ...], hits: Buffer, /) -> None: ...
+def _add_map(
+    rows: tuple[Buffer, ...],
+    base: _Int,
+    page_size: _Int,
+    first: Buffer,
+    column_of: Buffer,
+    counts: Buffer,
+    cover: Buffer,
+    /,
+) -> None: ...
 def _add_history(
     rows: tuple[Buffer, ...],
     last: Buffer,

@@ -95,6 +95,7 @@ static PyMethodDef functions[] = {
     {"_first_bad_row", (PyCFunction)(void (*)(void))ib_first_bad_row, METH_FASTCALL,
      ib_doc_first_bad_row},
     {"_add_hits", (PyCFunction)(void (*)(void))ib_add_hits, METH_FASTCALL, ib_doc_add_hits},
+    {"_add_map", (PyCFunction)(void (*)(void))ib_add_map, METH_FASTCALL, ib_doc_add_map},
     {"_add_history", (PyCFunction)(void (*)(void))ib_add_history, METH_FASTCALL,
      ib_doc_add_history},
     {"_kernels", kernels, METH_NOARGS, doc_kernels},

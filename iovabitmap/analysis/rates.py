@@ -221,9 +221,10 @@ class _Blocks:
         most = len(self._borders)
         apart[new] = 1 << most
         np.minimum(apart, np.uint64(1 << most), out=apart)  # which floats hold exactly
-        self._agree += np.bincount(np.frexp(apart.astype(np.float64))[1], minlength=most + 2)[
-            : most + 1
-        ]
+        # The number of bits, of the exponent of a float: as frexp has it, in less time.
+        bits = (apart.astype(np.float64).view(np.int64) >> 52) - 1022
+        np.maximum(bits, 0, out=bits)
+        self._agree += np.bincount(bits, minlength=most + 2)[: most + 1]
         for shift in range(most):
             wide = np.flatnonzero(first != last)
             if not len(wide):

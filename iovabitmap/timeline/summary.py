@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from .._core import _add_map
 from . import rows as of_rows
 from .axis import Axis, Floats
 from .rows import Ints, Times
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from .readable import Readable
+    from collections.abc import Callable, Iterator
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +50,23 @@ class Summary:
     ever: of_rows.Addresses
 
 
+class Counted(Protocol):
+    """What a summary is made of: a `Timeline`."""
+
+    def __len__(self) -> int: ...
+    @property
+    def iova(self) -> int: ...
+    @property
+    def page_size(self) -> int: ...
+    @property
+    def has_times(self) -> bool: ...
+    def times(self) -> Times: ...
+    def blocks(self) -> Iterator[of_rows.Rows]: ...
+    def union_ranges(self) -> of_rows.Addresses: ...
+
+
 def summarize(
-    tl: Readable, rows: int, columns: int, progress: Callable[[int], object] | None
+    tl: Counted, rows: int, columns: int, progress: Callable[[int], object] | None
 ) -> Summary:
     """Reads a Timeline twice, a block at a time: first for its axis."""
     union = tl.union_ranges()
@@ -62,17 +76,23 @@ def summarize(
     begins = np.array([n * count // columns for n in range(columns + 1)] if columns else [0])
     edges = axis.edges(rows) if axis.size else np.zeros(1, np.uint64)
     addresses = [axis.address(int(position)) for position in edges[:-1]]
-    map_ = _Map(addresses, begins)
+    first = np.array(addresses, np.uint64)
+    column_of = np.repeat(np.arange(len(begins) - 1, dtype=np.int32), np.diff(begins))
     counts = np.zeros(count, np.int64)
+    cover = np.zeros((len(begins) - 1, len(addresses)))
     told = 0
 
     for block in tl.blocks():
-        starts = of_rows.begins(block)
-        epochs = block.epoch[starts]
-        pages = of_rows.counts(block, tl.page_size, tl.iova)
-        counts[epochs] += np.add.reduceat(pages, starts).astype(np.int64)
-        map_.add(block, starts)
-        told = _tell(progress, told, int(epochs[-1]))
+        _add_map(
+            tuple(np.ascontiguousarray(column).data for column in block),
+            tl.iova,
+            tl.page_size,
+            first.data,
+            column_of.data,
+            counts.data,
+            cover.data,
+        )
+        told = _tell(progress, told, int(block.epoch[-1]))
     _tell(progress, told, count)
 
     return Summary(
@@ -82,7 +102,7 @@ def summarize(
         tl.times() if tl.has_times else None,
         begins,
         addresses,
-        map_.cover.T / np.diff(edges).astype(np.float64)[:, None] / np.diff(begins),
+        cover.T / np.diff(edges).astype(np.float64)[:, None] / np.diff(begins),
         union,
     )
 
@@ -93,40 +113,3 @@ def _tell(progress: Callable[[int], object] | None, told: int, done: int) -> int
         for number in range(told, done):
             progress(number + 1)
     return done
-
-
-class _Map:
-    """How many bytes were dirty, by column of epochs and by part of the addresses."""
-
-    def __init__(self, addresses: list[int], begins: Ints) -> None:
-        """`addresses` are the first ones of the parts."""
-        self.first = np.array(addresses, np.uint64)
-        ends = np.append(self.first[1:], np.uint64(0))  # 2**64, which wraps
-        self.last = (ends - of_rows.ONE)[: len(addresses)]
-        lengths = self.last - self.first + of_rows.ONE  # one of 2**64 wraps, as its end does
-        self.areas = of_rows.Rows(np.zeros(len(addresses), np.int64), self.first, lengths)
-        self.column = np.repeat(np.arange(len(begins) - 1), np.diff(begins))  # of each epoch
-        self.cover = np.zeros((len(begins) - 1, len(addresses)))
-
-    def add(self, block: of_rows.Rows, starts: Ints) -> None:
-        """Adds rows; `starts` are the first ones of each epoch."""
-        part = self._part(block.iova)
-        column = self.column[block.epoch[starts]]
-        low, high = int(column[0]), int(column[-1]) + 1
-        column = np.repeat(column - low, np.diff(np.append(starts, len(part))))
-        length = block.length
-        crossing = np.flatnonzero(block.last() > self.last[part])
-        if len(crossing):
-            whole = np.ones(len(part), np.bool_)
-            whole[crossing] = False
-            rows = of_rows.Rows(column[crossing], block.iova[crossing], length[crossing])
-            pieces = of_rows.cut(rows, self.areas)
-            part = np.concatenate((part[whole], self._part(pieces.iova)))
-            column = np.concatenate((column[whole], pieces.epoch))
-            length = np.concatenate((length[whole], pieces.length))
-        size = (high - low) * len(self.first)
-        dirty = np.bincount(column * len(self.first) + part, length.astype(np.float64), size)
-        self.cover[low:high] += dirty.reshape(high - low, -1)
-
-    def _part(self, iova: of_rows.Addresses) -> Ints:
-        return np.searchsorted(self.first[1:], iova, side="right")

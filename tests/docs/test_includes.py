@@ -27,11 +27,11 @@ LAYERS = {
     "preload": set(),
 }
 ROOMS = {
-    "python": ["module", "exchange", "threads", "bitmap", "sources testing", "(assembles)"],
-    "core": ["bits", "pin", "bitmap", "ops", "sources"],
+    "python": ["module", "exchange", "threads", "bitmap", "sources testing epochs", "(assembles)"],
+    "core": ["bits", "pin", "bitmap", "ops", "sources epochs"],
 }
 # What rooms of the core declare for the binding, beside the public headers.
-FOR_THE_BINDING = re.compile(r"core/(sources/\w+|bits/kernels|bits/atomic|pin/host)\.h")
+FOR_THE_BINDING = re.compile(r"core/((?:sources|epochs)/\w+|bits/kernels|bits/atomic|pin/host)\.h")
 KNOW_LINUX = {"pin", "sources"}
 
 

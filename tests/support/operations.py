@@ -70,6 +70,17 @@ def _entered(world: World) -> None:
         bm.test(BASE)
 
 
+def _rows_of_epochs(zero: np.ndarray, one: np.ndarray) -> None:
+    """Epoch 0 with a run of one page, which is piece 0."""
+    first, bins = np.zeros(1, np.uint64), np.zeros(1, np.int32)
+    _core._first_bad_row((zero, zero, zero, first, one), 0, PAGE)
+    _core._add_hits((first, one), bins.copy())
+    _core._add_history(
+        (zero, first, one), bins - 1, None, bins, first.copy(), first.copy(), first.copy()
+    )
+    _core._add_map((zero, first, one), 0, PAGE, first, bins, first.copy(), np.zeros(1))
+
+
 def _diff(world: World) -> list:
     diff = world.bm.diff(world.other)
     rows = diff.appeared_ranges(), diff.disappeared_ranges(), diff.common_ranges()
@@ -151,6 +162,11 @@ MAKING = [
         "changed pages",
         "_changed_pages",
         lambda w: _core._changed_pages(bytes(3 * PAGE), bytearray(3 * PAGE), PAGE, bytearray(3)),
+    ),
+    Operation(
+        "rows of epochs",
+        "_first_bad_row _add_hits _add_history _add_map",
+        lambda w: _rows_of_epochs(np.zeros(1, np.int64), np.ones(1, np.uint64)),
     ),
     Operation(
         "stamp",

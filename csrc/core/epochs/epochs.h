@@ -61,4 +61,25 @@ uint64_t iova_history_add(const struct iova_history *history, const int64_t *epo
 uint64_t iova_history_hits(int32_t *hits, uint64_t npieces, const uint64_t *first,
                            const uint64_t *pieces, uint64_t count);
 
+/* ---- how much was dirty when and where (map.c) ---- */
+
+struct iova_epoch_map {
+    uint64_t base;         /* from which pages of 1 << shift bytes are counted */
+    uint64_t shift;        /* at most 63 */
+    const uint64_t *first; /* address of each part of the addresses, ascending */
+    uint64_t nparts;
+    const int32_t *column_of; /* of each epoch */
+    uint64_t nepochs;
+    uint64_t ncolumns;
+    uint64_t *counts; /* by epoch: dirty pages */
+    double *cover;    /* by column and part: dirty bytes */
+};
+
+/*
+ * Adds rows (epoch, iova, length), ascending in each epoch. Returns how many rows were added: fewer
+ * than `count` if the next one is empty, outside of the epochs, or before the first part.
+ */
+uint64_t iova_map_add(const struct iova_epoch_map *map, const int64_t *epoch, const uint64_t *iova,
+                      const uint64_t *length, uint64_t count);
+
 #endif

@@ -1,7 +1,7 @@
 /*
- * epochs.c - _first_bad_row(), _add_history() and _add_hits(): passes over columns of a log,
- * without the GIL. All arrays are contiguous buffers of 8-byte items, but for `last` and `bin_of`,
- * of 4-byte ones.
+ * epochs.c - _first_bad_row(), _add_history(), _add_hits() and _add_map(): passes over columns of a
+ * log, without the GIL. All arrays are contiguous buffers of 8-byte items, but for `last` and
+ * `bin_of`, of 4-byte ones.
  */
 #include "python/epochs/epochs.h"
 
@@ -22,6 +22,12 @@ const char ib_doc_add_history[] =
 const char ib_doc_add_hits[] =
     "_add_hits($module, rows, hits, /)\n--\n\n"
     "Adds 1 to hits[n] for each piece n of rows (first piece, pieces), two columns.\n";
+
+const char ib_doc_add_map[] =
+    "_add_map($module, rows, base, page_size, first, column_of, counts, cover, /)\n--\n\n"
+    "Adds rows (epoch, iova, length), three columns, to the pages of each epoch and to the bytes "
+    "of\n"
+    "each column and part. See csrc/core/epochs/epochs.h.\n";
 
 enum { MOST_BUFFERS = 9 };
 
@@ -140,8 +146,7 @@ static int hold_history(struct ib_state *state, struct held *held, PyObject *con
 static PyObject *all_added(uint64_t added, uint64_t count)
 {
     if (added < count) {
-        PyErr_Format(PyExc_ValueError,
-                     "row %llu is outside of the pieces or epochs, or comes twice",
+        PyErr_Format(PyExc_ValueError, "row %llu is outside of what is counted, or comes twice",
                      (unsigned long long)added);
         return NULL;
     }
@@ -189,6 +194,53 @@ PyObject *ib_add_hits(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
         return NULL;
     }
     Py_BEGIN_ALLOW_THREADS added = iova_history_hits(hits, npieces, columns[0], columns[1], count);
+    Py_END_ALLOW_THREADS let_go(&held);
+    return all_added(added, count);
+}
+
+/* A map, whose arrays fit each other. 0, or -1 and an exception. */
+static int hold_map(struct ib_state *state, struct held *held, PyObject *const *args,
+                    struct iova_epoch_map *map)
+{
+    const uint64_t wide = sizeof(uint64_t);
+    uint64_t page_size, counts, cells;
+
+    if (ib_u64(args[1], "base", &map->base) < 0 || ib_u64(args[2], "page_size", &page_size) < 0 ||
+        hold(state, held, args[3], false, wide, &map->first, &map->nparts) < 0 ||
+        hold(state, held, args[4], false, sizeof(int32_t), &map->column_of, &map->nepochs) < 0 ||
+        hold(state, held, args[5], true, wide, &map->counts, &counts) < 0 ||
+        hold(state, held, args[6], true, sizeof(double), &map->cover, &cells) < 0) {
+        return -1;
+    }
+    map->ncolumns = map->nparts == 0 ? 0 : cells / map->nparts;
+    if (counts != map->nepochs || cells != map->ncolumns * map->nparts || page_size == 0) {
+        PyErr_SetString(PyExc_ValueError, "the arrays of a map do not fit each other");
+        return -1;
+    }
+    while (page_size >> map->shift > 1) {
+        map->shift++;
+    }
+    return 0;
+}
+
+PyObject *ib_add_map(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    struct ib_state *state = PyModule_GetState(module);
+    struct held held = {.count = 0};
+    struct iova_epoch_map map = {0};
+    const void *columns[3];
+    uint64_t count = 0, added;
+
+    if (nargs != 7) {
+        PyErr_Format(PyExc_TypeError, "_add_map() takes 7 arguments, not %zd", nargs);
+        return NULL;
+    }
+    if (hold_columns(state, &held, args[0], 3, columns, &count) < 0 ||
+        hold_map(state, &held, args, &map) < 0) {
+        let_go(&held);
+        return NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS added = iova_map_add(&map, columns[0], columns[1], columns[2], count);
     Py_END_ALLOW_THREADS let_go(&held);
     return all_added(added, count);
 }
