@@ -47,7 +47,7 @@ def test_polars(times):
 def test_duckdb(times):
     duckdb = pytest.importorskip("duckdb")
     tl = ib.Timeline.of(TIMED if times else [bm for bm, *_ in TIMED])
-    found = duckdb.sql("select * from tl")
+    found = duckdb.connect().register("it", tl).sql("select * from it")
     assert [str(kind) for kind in found.types] == ["BIGINT"] * 3 + ["UBIGINT"] * 2
     assert found.fetchall() == (ROWS if times else UNTIMED)
 
