@@ -47,12 +47,21 @@ def volume_curve(
     ks = _steps(len(series)) if epochs is None else _checked(epochs, len(series))
     starts, ends = series.times()
     gaps = _Gaps.of(series)
-    seconds, means, spread = [], [], []
+    seconds: list[float] = []
+    means: list[float] = []
+    spread: list[float] = []
     for k in ks:
         volumes = gaps.unions(k) * float(series.page_size)
-        seconds.append(float((ends[k - 1 :] - starts[: len(starts) - k + 1]).mean()) / NS)
+        at = float((_last_ends(ends, k) - starts[: len(starts) - k + 1]).mean()) / NS
+        if seconds and at <= seconds[-1]:  # no longer, since epochs take no time: the larger one
+            del seconds[-1], means[-1], spread[-1]
+        if at <= 0:
+            continue
+        seconds.append(at)
         means.append(float(volumes.mean()))
         spread.append(float(volumes.std()))
+    if not seconds:
+        raise ValueError("the epochs take no time: there is no volume within an interval")
     return VolumeCurve(
         seconds,
         means,
@@ -61,6 +70,15 @@ def volume_curve(
         page_size=series.page_size,
         spread=spread,
     )
+
+
+def _last_ends(ends: Ints, k: int) -> Ints:
+    """The last end of each k neighbouring epochs, of which a longer one may reach beyond others."""
+    found, size = ends, 1
+    while 2 * size <= k:
+        found, size = np.maximum(found[:-size], found[size:]), 2 * size
+    rest = k - size
+    return np.maximum(found[: len(found) - rest], found[rest:])
 
 
 def _steps(n: int) -> list[int]:
