@@ -103,9 +103,18 @@ def points_of(series: Series, ks: list[int], history: History) -> list[Point]:
             missing[: n + 1] += begins[: n - k + 2, bin_]
             missing[1:] -= stops[k:, bin_]
         volumes = (touched - np.cumsum(missing)[:-1]) * float(series.page_size)
-        seconds = float((ends[k - 1 :] - starts[: n - k + 1]).mean()) / NS
+        seconds = float((_last_ends(ends, k) - starts[: n - k + 1]).mean()) / NS
         points.append(Point(seconds, float(volumes.mean()), float(volumes.std())))
     return points
+
+
+def _last_ends(ends: NDArray[np.int64], k: int) -> NDArray[np.int64]:
+    """The last end of each k neighbouring epochs, of which a longer one may reach beyond others."""
+    found, size = ends, 1
+    while 2 * size <= k:
+        found, size = np.maximum(found[:-size], found[size:]), 2 * size
+    rest = k - size
+    return np.maximum(found[: len(found) - rest], found[rest:])
 
 
 def _at_least(counts: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -118,9 +127,18 @@ def _at_least(counts: NDArray[np.int64]) -> NDArray[np.int64]:
 def curve_of(
     series: Series, points: list[Point], memory_bytes: float | None, zero_bytes: float | None
 ) -> VolumeCurve:
-    """The curve through what was measured."""
+    """The curve through what was measured. Of points of one time, since epochs take none, the last
+    is the largest volume."""
     total, zeros = series.memory_of(memory_bytes, zero_bytes)
-    seconds, means, spread = zip(*points, strict=True)
+    kept: list[Point] = []
+    for point in points:
+        if kept and point.seconds <= kept[-1].seconds:
+            kept.pop()
+        if point.seconds > 0:
+            kept.append(point)
+    if not kept:
+        raise ValueError("the epochs take no time: there is no volume within an interval")
+    seconds, means, spread = zip(*kept, strict=True)
     return VolumeCurve(
         seconds,
         means,

@@ -63,6 +63,11 @@ def _checked(number: int, when: list[Any], before: list[tuple[int, int]]) -> tup
             f"epoch {number}: (bitmap, t_start_ns, t_end_ns), not {len(when) + 1} items"
         )
     start, end = nanoseconds("t_start_ns", when[0]), nanoseconds("t_end_ns", when[1])
+    if not (-(2**63) <= start < 2**63 and -(2**63) <= end < 2**63):
+        raise ValueError(
+            f"epoch {number} is from {start} to {end} ns: times must be from {-(2**63)} to "
+            f"{2**63 - 1}"
+        )
     if end < start:
         raise ValueError(f"epoch {number} ends at {end} ns, before its start at {start} ns")
     if before and start < before[-1][0]:

@@ -20,7 +20,7 @@ def by_memory(tl: Readable, ever: rows.Addresses | None) -> list[Dirtied]:
     sums: dict[tuple[int, str], tuple[int, int]] = {}
     for iova, length, _, pid, name in tl.layout:
         nbytes, count = sums.get((pid, name), (0, 0))
-        area = rows.of(np.array([(iova, length)], np.uint64))
+        area = rows.of(np.array([(iova, length)] if length else [], np.uint64).reshape(-1, 2))
         dirty = rows.count(rows.cut(union, area), tl.page_size, tl.iova)
         sums[pid, name] = nbytes + length, count + dirty
     found = [Dirtied(pid, name, *numbers) for (pid, name), numbers in sums.items() if numbers[1]]

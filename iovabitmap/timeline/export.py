@@ -78,9 +78,11 @@ def epochs(tl: Readable) -> pandas.DataFrame:
     dirty, again = counts
     starts, ends = _times_of(tl, slice(None))
     seconds = np.full(len(tl), np.nan) if starts is None else (ends - starts) / 1e9
-    nbytes = dirty * tl.page_size
+    nbytes = dirty.astype(object) * tl.page_size  # which may be more than 64 bits hold
+    if max(nbytes, default=0) < 2**63:
+        nbytes = nbytes.astype(np.int64)
     with np.errstate(divide="ignore", invalid="ignore"):
-        rate = np.where(seconds > 0, nbytes / seconds, np.nan)
+        rate = np.where(seconds > 0, nbytes.astype(np.float64) / seconds, np.nan)
     unknown = pd.array([None] * len(tl), "Int64")
     return pd.DataFrame(
         {

@@ -74,7 +74,8 @@ class Timeline:
         Parameters
         ----------
         source : Timeline, IOVABitmap, or iterable
-            A Timeline is returned as it is. Else a bitmap, bitmaps, or rows ``(bitmap, t_start_ns,
+            A Timeline is returned as it is, or a view of it with other `memory` or `layout`.
+            Else a bitmap, bitmaps, or rows ``(bitmap, t_start_ns,
             t_end_ns)`` with times in nanoseconds: what is dirty in them is read once, at once.
             Without times, the epochs' times are unknown.
         memory, layout : optional
@@ -89,9 +90,15 @@ class Timeline:
             For times that are no integers: they are nanoseconds.
         """
         if isinstance(source, Timeline):
-            return source
+            return source._telling(**about) if about else source
         store = Bitmaps([source] if isinstance(source, IOVABitmap) else source)
         return Timeline(store, store.geometry, **about)
+
+    def _telling(self, **about: Any) -> Timeline:
+        unknown = about.keys() - {"memory", "layout"}
+        if unknown:
+            raise TypeError(f"a Timeline has memory and layout, not {', '.join(sorted(unknown))}")
+        return self._view(**{f"_{name}": value for name, value in about.items()})
 
     def _view(self, **changed: Any) -> Timeline:
         view = Timeline(self._store, self.geometry, memory=self.memory, layout=self.layout)
@@ -253,8 +260,8 @@ class Timeline:
         return base + first, min(-(-(iova + length - base) // page) * page, total) - first
 
     def _of_areas(self, areas: Iterable[tuple[int, int]], **about: Any) -> Timeline:
-        wanted = np.array([self._pages(*area) for area in areas], np.uint64)
-        found = rows.joined(rows.of(wanted))
+        wanted = np.array([self._pages(*area) for area in areas if area[1]], np.uint64)
+        found = rows.joined(rows.of(wanted.reshape(-1, 2)))
         if self._areas is not None:
             found = rows.cut(found, self._areas)
         return self._view(_areas=found, _memory=mapped(about["_layout"]), **about)

@@ -68,7 +68,7 @@ def test_a_log_read_ahead_by_a_thread(tmp_path, monkeypatch, rows):
     regroup = parquet.regroup
     monkeypatch.setattr(parquet, "regroup", lambda blocks: regroup(blocks, 20))
     monkeypatch.setattr(parquet, "READ_AHEAD_FROM", 2)
-    with ib.DirtyLog.create(tmp_path / "a.parquet", PAGE, NPAGES * PAGE - 7, PAGE) as log:
+    with ib.LogWriter(tmp_path / "a.parquet", ib.Geometry(PAGE, NPAGES * PAGE - 7, PAGE)) as log:
         for row in rows:
             log.append(*row)
     with ib.DirtyLog.open(tmp_path / "a.parquet") as log:

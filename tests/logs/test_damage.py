@@ -475,3 +475,55 @@ def test_metadata_of_any_depth_and_size(unfinished):
     for text in (b"[" * 100_000, b'{"version": 1}', b"null", b"\xff", b'{"version":' + b"9" * 5000):
         frame = [b"META", len(text), zlib.crc32(text), 0, 0, 0, 0]
         assert unfinished.outcome(journal_of([(frame, text)])) is None
+
+
+# --- times, which are read without the rows -----------------------------------------------------
+
+
+def times_read_elsewhere(path, column, other):
+    """The file, in whose first row group one column is where another one is."""
+    body, footer = forge.split(path.read_bytes())
+    chunks = forge.field(footer, 4, 0, 1)
+    wanted, taken = (forge.field(chunks, n, 3)[1] for n in (column, other))
+    places = {number: node[1] for number, node in taken if number in (6, 7, 9, 11)}
+    for number, node in wanted:
+        node[1] = places.get(number, node[1])
+    path.write_bytes(forge.assemble(body, footer))
+
+
+@pytest.mark.parametrize("with_crc", [True, False])
+@pytest.mark.parametrize("column, other", [(1, 2), (2, 1), (1, 0), (2, 0)])
+def test_times_are_checked_without_the_rows(tmp_path, with_crc, column, other):
+    """Also in a file of 0.9, whose index has no checksum of times."""
+    path = tmp_path / "a.parquet"
+    make_log(path, [{0}, {1}, set()], GEOMETRY)
+    if not with_crc:
+        without_times_crc(path)
+    with ib.DirtyLog.open(path) as log:
+        assert list(zip(*(t.tolist() for t in log.times()), strict=True)) == [
+            times_of(n) for n in range(3)
+        ]
+    times_read_elsewhere(path, column, other)
+    with ib.DirtyLog.open(path) as log:
+        for ask in (log.times, lambda: log[0].t_start_ns, lambda: log.seconds, log.summary):
+            with pytest.raises(ib.LogError, match="row group 0 is damaged"):
+                ask()
+
+
+def without_times_crc(path):
+    """The file as 0.9 wrote it."""
+    from iovabitmap.logs.storage.parquet import KEY
+
+    table = pq.read_table(path)
+    document = json.loads(pq.read_metadata(path).metadata[KEY])
+    document.pop("times_crcs", None)
+    text = json.dumps(document).encode()
+    metadata = {KEY: text, b"iovabitmap.crc32": b"%08x" % zlib.crc32(text)}
+    pq.write_table(table.replace_schema_metadata(metadata), path, write_page_checksum=True)
+
+
+@pytest.mark.parametrize("crcs", [[], [1, 2], ["a"], 5, None, [None], [{}], {"a": 1}], ids=str)
+def test_checksums_of_times_that_make_no_sense(tmp_path, crcs):
+    path = forged(tmp_path / "run.parquet", GOOD, times_crcs=crcs)
+    with pytest.raises(ib.LogError, match="index"):
+        ib.DirtyLog.open(path)

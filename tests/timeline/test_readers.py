@@ -46,8 +46,8 @@ def test_polars(times):
 @pytest.mark.parametrize("times", [True, False])
 def test_duckdb(times):
     duckdb = pytest.importorskip("duckdb")
-    tl = ib.Timeline.of(TIMED if times else [bm for bm, *_ in TIMED])  # noqa: F841  # DuckDB finds it
-    found = duckdb.sql("select * from tl")
+    tl = ib.Timeline.of(TIMED if times else [bm for bm, *_ in TIMED])
+    found = duckdb.connect().register("it", tl).sql("select * from it")
     assert [str(kind) for kind in found.types] == ["BIGINT"] * 3 + ["UBIGINT"] * 2
     assert found.fetchall() == (ROWS if times else UNTIMED)
 

@@ -2,7 +2,8 @@
 
 A row group is a block of at most BLOCK_ROWS rows. The file's key-value metadata hold, as JSON under
 one key, what the log is of and for each row group its first and last epoch, its rows and the CRC-32
-of its content; under another key is the CRC-32 of that JSON. So opening reads no rows, a window of
+of its content, and that of its epochs and times, which are read alone too; under another key is the
+CRC-32 of that JSON. So opening reads no rows, a window of
 epochs reads the groups it needs, and a flipped bit is noticed wherever it is: Parquet's own page
 checksums, which are on too, leave the headers and the footer out.
 """
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 KEY, CRC_KEY = b"iovabitmap", b"iovabitmap.crc32"
+TIME_COLUMNS = ["epoch", "t_start_ns", "t_end_ns"]
 MAX_CHUNK = 16 << 20  # bytes; of a column in a row group
 EDGE = b"PAR1"
 READ_AHEAD_FROM = 8  # row groups, of a million rows: less is not worth a thread
@@ -54,6 +56,7 @@ def write(
     pa, pq = need("pyarrow"), need("pyarrow.parquet")
     schema = pa.schema([pa.field(n, pa.type_for_alias(t), False) for n, t in COLUMN_TYPES.items()])
     groups: list[Group] = []
+    times_crcs: list[int] = []
     with (
         path.open("wb") as file,  # not by name: pyarrow takes "s3:a" for a URL, and names for UTF-8
         pq.ParquetWriter(
@@ -70,20 +73,21 @@ def write(
             table = pa.table(list(block), schema=schema)
             writer.write_table(table, row_group_size=BLOCK_ROWS)
             first, last = int(block.epoch[0]), int(block.epoch[-1])
+            times_crcs.append(_crc(block[: len(TIME_COLUMNS)]))
             groups.append(Group(first, last, len(block.epoch), _crc(block)))
             if progress is not None:
                 progress(last + 1)
         epochs = groups[-1].last + 1 if groups else 0
-        text = meta.to_json(epochs=epochs, groups=groups)
+        text = meta.to_json(epochs=epochs, groups=groups, times_crcs=times_crcs)
         writer.add_key_value_metadata({KEY: text, CRC_KEY: b"%08x" % zlib.crc32(text)})
     with path.open("rb+") as written:
         os.fsync(written.fileno())
 
 
-def _crc(block: Block) -> int:
-    """The checksum of a row group: of its columns one after the other, little-endian."""
+def _crc(columns: Iterable[Column]) -> int:
+    """The checksum of some or all columns of a row group: one after the other, little-endian."""
     crc = 0
-    for column in block:
+    for column in columns:
         little = np.ascontiguousarray(column, column.dtype.newbyteorder("<"))
         crc = zlib.crc32(little.data, crc)
     return crc
@@ -181,6 +185,10 @@ class ParquetLog:
                 and (not groups or groups[0].first == 0)
                 and more["epochs"] == len(self)
             )
+            self._times_crcs = None  # as of a log of 0.9
+            if "times_crcs" in more:
+                self._times_crcs = [*map(int, more["times_crcs"])]
+                good = good and len(self._times_crcs) == len(groups)
         if not good:
             raise LogError(self.path, "its index is not that of its rows")
         self._firsts = [group.first for group in groups]
@@ -209,8 +217,9 @@ class ParquetLog:
             with self._lock:
                 if k in self._whole:
                     continue
-                epoch, *both = self._columns(k, ["epoch", "t_start_ns", "t_end_ns"])
-                if len(epoch) and (epoch.min() < group.first or epoch.max() > group.last):
+                epoch, *both = self._time_columns(k)
+                edges = epoch[0], epoch[-1]
+                if edges != (group.first, group.last) or (np.diff(epoch) >> 1).any():
                     raise LogError(
                         self.path, f"row group {k} has not the epochs that the index says"
                     )
@@ -222,6 +231,15 @@ class ParquetLog:
         """Takes the times of the epochs of a group."""
         begins = np.append(0, np.flatnonzero(epoch[1:] != epoch[:-1]) + 1)
         self._times[:, epoch[begins]] = starts[begins], ends[begins]
+
+    def _time_columns(self, k: int) -> list[Column]:
+        """Epochs, starts and ends of a group as they were written. LogError if they are not."""
+        if self._times_crcs is None:  # only all of its columns tell
+            return list(self._group(k)[: len(TIME_COLUMNS)])
+        columns = self._columns(k, TIME_COLUMNS)
+        if _crc(columns) != self._times_crcs[k]:
+            raise LogError(self.path, f"row group {k} is damaged: the checksum of times is wrong")
+        return columns
 
     def _group(self, k: int) -> Block:
         """The rows of a group. The last one is kept: its other epochs are likely next."""
