@@ -1,7 +1,7 @@
 """What a log of dirty pages says: rates, working sets, and whether a migration would converge.
 
-Each function takes a `DirtyLog` or any iterable of (bitmap, t_start_ns, t_end_ns), and where it
-makes sense the epochs `i <= n < j` of it. Times are seconds, sizes bytes, bandwidths bytes per
+Each function takes a `Timeline`, which a `DirtyLog` and every part of one is, or what becomes one: a
+bitmap, or rows (bitmap, t_start_ns, t_end_ns). Times are seconds, sizes bytes, bandwidths bytes per
 second; `units` has helpers for others.
 """
 

@@ -22,7 +22,12 @@ class Bitmaps:
         self._epochs: list[Rows] = []
         times: list[tuple[int, int]] = []
         for number, item in enumerate(items):
-            bm, *when = item if isinstance(item, tuple) else (item,)
+            bm, *when = item if isinstance(item, tuple | list) and item else (item,)
+            if not hasattr(bm, "iter_ranges"):
+                raise TypeError(
+                    f"epoch {number} must be a bitmap, or (bitmap, t_start_ns, t_end_ns), "
+                    f"not {item!r:.80}"
+                )
             self._add(number, bm)
             if when:
                 times.append(_checked(number, when, times))

@@ -333,8 +333,11 @@ class Timeline:
     ) -> Summary:
         """Totals, dirty pages over time, and a map of about `rows` by at most `columns`.
 
-        `progress` is called with the number of epochs done.
+        `progress` is called with the number of epochs done. ValueError for less than a row or a
+        column.
         """
+        if rows < 1 or columns < 1:
+            raise ValueError(f"rows and columns must be 1 or more, not {rows} and {columns}")
         return summarize(self, rows, columns, progress)
 
     def by_memory(self, ever: Addresses | None = None) -> list[Dirtied]:

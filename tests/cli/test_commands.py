@@ -370,7 +370,8 @@ def test_ctrl_c(command, log, tmp_path, monkeypatch):
         yield from ()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Epochs, "blocks", interrupt)
+    for name in ("blocks", "rows"):
+        monkeypatch.setattr(Epochs, name, interrupt)
     for arguments in (("report", log), ("convert", log, "-o", tmp_path / "a.csv")):
         status, out, err = command(*arguments)
         assert (status, out) == (130, "") and "interrupted" in err

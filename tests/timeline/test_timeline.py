@@ -252,6 +252,13 @@ def test_summary(drawn, rows, columns):
     assert (found.density >= 0).all() and (found.density <= 1).all()
 
 
+def test_a_summary_of_no_size_is_refused():
+    tl = ib.Timeline.of(ib.IOVABitmap(0, 4096))
+    for size in ({"rows": 0}, {"columns": 0}, {"columns": -1}):
+        with pytest.raises(ValueError, match="rows and columns must be 1 or more, not"):
+            tl.summary(**size)
+
+
 def test_unknown_times():
     bm = bitmap(ib.Geometry(0, 1 << 16, 4096), [1, 2])
     tl = ib.Timeline.of([bm, bm])
@@ -294,6 +301,10 @@ def test_of_refuses():
     ]:
         with pytest.raises(ValueError, match=message):
             ib.Timeline.of(source)
+    for source in ["run.parquet", (bm, 0, 1), [()], [7], [[7, 0, 1]]]:
+        with pytest.raises(TypeError, match="must be a bitmap, or"):
+            ib.Timeline.of(source)
+    assert ib.Timeline.of([[bm, 0, 1]]).seconds == 1e-9
     for when in [(0.0, 1), (0, 0.5), (0, "1")]:
         with pytest.raises(TypeError, match="must be a whole number of nanoseconds, not"):
             ib.Timeline.of([(bm, *when)])
