@@ -1,8 +1,8 @@
 """What a log of dirty pages says: rates, working sets, and whether a migration would converge.
 
-Each function takes a `Timeline`, which a `DirtyLog` and every part of one is, or what becomes one: a
-bitmap, or rows (bitmap, t_start_ns, t_end_ns). Times are seconds, sizes bytes, bandwidths bytes per
-second; `units` has helpers for others.
+Each function takes a `Timeline`, which a `DirtyLog` and every part of one is, or what becomes one:
+a bitmap, or rows (bitmap, t_start_ns, t_end_ns). Times are seconds, sizes bytes, bandwidths bytes
+per second; `units` has helpers for others.
 """
 
 from .curves import ConstantCurve, SaturatingCurve, VolumeCurve, fit_saturating, uniform_volume
